@@ -1,7 +1,8 @@
 """What can go wrong on the way from a name or a prompt to numbers, as typed exceptions.
 
-Each is raised with one sentence that says what to do; the app shows that sentence and nothing else, so it
-holds no traceback, no path that the user did not give, and no half of a library's own message.
+Each is raised with one sentence that says what to do; the app shows that sentence and nothing else,
+so it holds no traceback, no path that the user did not give, and no half of a library's own
+message.
 """
 
 

@@ -3,9 +3,10 @@
     loaded = load("tiny-world")
     loaded.hf_model, loaded.tokenizer, loaded.source
 
-Nothing that is loaded can run code (`trust_remote_code` is off, pickles are read weights-only), nothing that
-is shipped or local asks the network for anything, and a model that would compute nonsense without a word
-(tensors missing from the checkpoint, NaN weights, attention in both directions) is refused with a sentence.
+Nothing that is loaded can run code (`trust_remote_code` is off, pickles are read weights-only),
+nothing that is shipped or local asks the network for anything, and a model that would compute
+nonsense without a word (tensors missing from the checkpoint, NaN weights, attention in both
+directions) is refused with a sentence.
 """
 
 import importlib.util
@@ -20,6 +21,7 @@ import torch
 from huggingface_hub.errors import (
     GatedRepoError,
     HFValidationError,
+    LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -51,9 +53,12 @@ from lens_core.model.errors import (
 )
 from lens_core.model.sources import Kind, Source, offline_hint, resolve
 
-# Loading a hub model that has only a pickle would otherwise ask a service of the hub to convert it, in the
-# background and in the learner's name.
+# Loading a hub model that has only a pickle would otherwise ask a service of the hub to convert it,
+# in the background and in the learner's name.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+
+# What the hub's client raises for a host that does not answer and a cache that lacks the file.
+_NO_CONNECTION = (ConnectionError, TimeoutError, LocalEntryNotFoundError)
 
 DeviceMap = str | Mapping[str, int | str | torch.device]
 
@@ -84,13 +89,15 @@ def load(
         device: "cpu", "cuda", "cuda:1", "mps"; not used with `device_map`.
         dtype: None means float32 on the CPU (fp16 files too) and the checkpoint's own elsewhere.
         device_map: "auto" spreads a model over devices; needs the package accelerate.
-        revision: a branch, tag or commit on the hub (Pythia's "step512"), or a local model's checkpoint.
-        limit_gb: most memory for the weights, in GB (1e9 bytes); None means LENS_LAB_MAX_MODEL_GB, if set.
+        revision: a branch, tag or commit on the hub (Pythia's "step512"), or a local model's
+            checkpoint.
+        limit_gb: most memory for the weights, in GB (1e9 bytes); None means LENS_LAB_MAX_MODEL_GB,
+            if set.
 
     Returns the model with eager attention, in eval mode, its parameters without gradients.
 
-    Raises a LensError of lens_core.model.errors, each with a sentence that says what to do. The size is
-    checked against the limit from the config alone, before any weight is fetched.
+    Raises a LensError of lens_core.model.errors, each with a sentence that says what to do. The
+    size is checked against the limit from the config alone, before any weight is fetched.
 
     Example:
         >>> load("tiny-world").hf_model.config.model_type
@@ -113,7 +120,7 @@ def load(
 
 
 def load_config(name: str | Path, *, revision: str | None = None) -> PreTrainedConfig:
-    """The config alone, for `sizing.estimate`, without weights or tokenizer; raises as `load` does."""
+    """The config alone, as `sizing.estimate` needs it; raises as `load` does."""
     source = resolve(name, revision)
     config = _load_config(source)
     _refuse_unless_causal(source, config)
@@ -159,13 +166,15 @@ def _load_config(source: Source) -> PreTrainedConfig:
 def _refuse_unless_causal(source: Source, config: PreTrainedConfig) -> None:
     if config.is_encoder_decoder:
         raise UnsupportedModelError(
-            f"{source.name} is an encoder-decoder model ({config.model_type}); choose a decoder-only one."
+            f"{source.name} is an encoder-decoder model ({config.model_type}); "
+            "choose a decoder-only one."
         )
     # transformers would run these with attention in both directions and only log a warning.
     masked = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     if masked and not getattr(config, "is_decoder", False):
         raise UnsupportedModelError(
-            f"{source.name} is an encoder-only model ({config.model_type}); choose a decoder-only one."
+            f"{source.name} is an encoder-only model ({config.model_type}); "
+            "choose a decoder-only one."
         )
     sizing.causal_class(config)
 
@@ -183,7 +192,8 @@ def _load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
                 "(tokenizer.save_pretrained)."
             ) from error
         raise fetch from error
-    # Without tokenizer files transformers returns one that knows its special tokens and nothing else.
+    # Without tokenizer files transformers returns one that knows its special tokens and nothing
+    # else.
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise MissingTokenizerError(
             f"{source.name} has no tokenizer; save one into its folder (tokenizer.save_pretrained)."
@@ -206,12 +216,17 @@ def _load_weights(
             **_hub_arguments(source),
         )
     except Exception as error:
+        bad_map = device_map is not None and isinstance(error, ValueError | AssertionError)
+        if bad_map:
+            raise DeviceError(
+                "The device map cannot be followed on this machine; use device_map='auto'."
+            ) from error
         raise _explain_weights(source, error) from error
     absent = sorted(report["missing_keys"])
     if absent:
         raise CorruptWeightsError(
-            f"The weights of {source.name} lack {len(absent)} tensors (first: {absent[0]}), which would be "
-            f"random; use a complete checkpoint of a {type(model).__name__}."
+            f"The weights of {source.name} lack {len(absent)} tensors (first: {absent[0]}), "
+            f"which would be random; use a complete checkpoint of a {type(model).__name__}."
         )
     return model
 
@@ -221,8 +236,8 @@ def _explain_weights(source: Source, error: Exception) -> LensError:
     causes = list(_chain(error))
     if any(isinstance(cause, pickle.UnpicklingError) for cause in causes):
         return UnsafeCheckpointError(
-            f"The checkpoint of {source.name} is a pickle that holds more than weights and could run code; "
-            "convert it to safetensors where you trust it."
+            f"The checkpoint of {source.name} is a pickle that holds more than weights and could "
+            "run code; convert it to safetensors where you trust it."
         )
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate" in str(error):
         return ModelTooLargeError(
@@ -258,10 +273,10 @@ def _explain_fetch(source: Source, error: Exception, what: str) -> LensError:
         return UnknownModelError(
             f"The hub has no model {source.name!r}; check the spelling ({offline_hint()})."
         )
-    if source.kind == "hub" and (source.local_only or is_any(ConnectionError, TimeoutError)):
+    if source.kind == "hub" and (source.local_only or is_any(*_NO_CONNECTION)):
         return HubUnreachableError(
-            f"{source.name} must come from the model hub, which cannot be reached from here; connect to "
-            f"the network, or choose a shipped model ({offline_hint()})."
+            f"{source.name} must come from the model hub, which cannot be reached from here; "
+            f"connect to the network, or choose a shipped model ({offline_hint()})."
         )
     return UnsupportedModelError(
         f"{source.name} has no {what} that can be read; choose another model or save it again."
@@ -322,7 +337,8 @@ def _move(source: Source, model: PreTrainedModel, target: torch.device) -> PreTr
         return model.to(target)
     except torch.OutOfMemoryError as error:
         raise ModelTooLargeError(
-            f"{source.name} does not fit into the memory of {target}; use a smaller dtype or device='cpu'."
+            f"{source.name} does not fit into the memory of {target}; use a smaller dtype "
+            "or device='cpu'."
         ) from error
 
 
@@ -330,7 +346,9 @@ def _refuse_nan(source: Source, model: PreTrainedModel) -> None:
     for key, parameter in model.named_parameters():
         if parameter.is_meta or not parameter.is_floating_point() or not parameter.numel():
             continue
-        low, high = torch.aminmax(parameter)  # one pass, no copy; NaN and infinity both come through
+        low, high = torch.aminmax(
+            parameter
+        )  # one pass, no copy; NaN and infinity both come through
         if not (torch.isfinite(low) and torch.isfinite(high)):
             raise NaNWeightsError(
                 f"The weights of {source.name} hold NaN or infinite values (first in {key}); "

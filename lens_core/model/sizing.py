@@ -1,11 +1,11 @@
-"""How many parameters a model has and how much memory its weights need, known from its config alone.
+"""A model's parameter count and the memory of its weights, known from its config alone.
 
     size = estimate(AutoConfig.from_pretrained("gpt2"))
     size.n_params, size.gb(torch.float16)
 
-The model is built on torch's `meta` device, which allocates nothing, so this answers before any weight is
-fetched. One gigabyte is 1e9 bytes. Activations and the KV cache come on top: for one short prompt they are
-small beside the weights.
+The model is built on torch's `meta` device, which allocates nothing, so this answers before any
+weight is fetched. One gigabyte is 1e9 bytes. Activations and the KV cache come on top: for one
+short prompt they are small beside the weights.
 """
 
 import os
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 LIMIT_VARIABLE = "LENS_LAB_MAX_MODEL_GB"
-# No published model has a tenth of this; a config that asks for more would build modules without end.
+# No published model has a tenth of this; a config that asks for more would build modules without
+# end.
 MAX_LAYERS = 1_000
 
 
@@ -32,7 +33,7 @@ class ModelSize:
     n_params: int
 
     def gb(self, dtype: torch.dtype) -> float:
-        """Memory of the weights in gigabytes (1e9 bytes) when every parameter is held as `dtype`."""
+        """Memory of the weights in gigabytes (1e9 bytes), every parameter held as `dtype`."""
         return self.n_params * dtype.itemsize / 1e9
 
 
@@ -56,12 +57,13 @@ def causal_class(config: "PreTrainedConfig") -> "type[PreTrainedModel]":
 def estimate(config: "PreTrainedConfig") -> ModelSize:
     """Parameter count of the causal language model that `config` describes.
 
-    Raises UnsupportedModelError when there is no such model, or when the config's sizes do not fit together.
+    Raises UnsupportedModelError when there is no such model, or when the config's sizes do not fit
+    together.
     """
     layers = getattr(config.get_text_config(), "num_hidden_layers", None) or 0
     if layers > MAX_LAYERS:
         raise UnsupportedModelError(
-            f"The config asks for {layers} layers; check it, {MAX_LAYERS} is the most that is loaded."
+            f"The config asks for {layers} layers; check it, {MAX_LAYERS} is the most."
         )
     model_class = causal_class(config)
     try:
@@ -85,7 +87,7 @@ def memory_limit_gb(limit_gb: float | None = None) -> float | None:
         return float(text)
     except ValueError:
         raise LensError(
-            f"Set the environment variable {LIMIT_VARIABLE} to a number of gigabytes; it is {text!r}."
+            f"Set the variable {LIMIT_VARIABLE} to a number of gigabytes; it is {text!r}."
         ) from None
 
 
@@ -97,7 +99,7 @@ def check_limit(
     needed = size.gb(dtype)
     if limit is not None and needed > limit:
         raise ModelTooLargeError(
-            f"{name} has {size.n_params / 1e6:,.1f} million parameters and needs {needed:.2f} GB as "
-            f"{str(dtype).removeprefix('torch.')}, more than the limit of {limit:g} GB; "
+            f"{name} has {size.n_params / 1e6:,.1f} million parameters and needs {needed:.2f} GB "
+            f"as {str(dtype).removeprefix('torch.')}, more than the limit of {limit:g} GB; "
             f"choose a smaller model or raise {LIMIT_VARIABLE}."
         )

@@ -1,7 +1,7 @@
-"""Where a model's files are: shipped with Lens Lab, in a local folder, or on the hub; and who may ask for which.
+"""Where a model's files are (shipped, in a local folder, on the hub) and which may be asked for.
 
-    shipped_models()            # {"tiny-world": Path(...)}
-    resolve("tiny-world").kind  # "shipped"
+shipped_models()            # {"tiny-world": Path(...)}
+resolve("tiny-world").kind  # "shipped"
 """
 
 import os
@@ -71,12 +71,13 @@ def offline_hint() -> str:
 def resolve(name: str | Path, revision: str | None = None) -> Source:
     """Find out what `name` means: a shipped model, else a local folder, else a hub id.
 
-    A text counts as a folder when it begins like a path (`/`, `./`, `../`, `~`) or when such a folder is there;
-    one bare word also needs a config.json in that folder, so that a stray folder does not hide a hub model.
-    `revision` names a branch, tag or commit on the hub, and for local models a folder of `checkpoints/`.
+    A text counts as a folder when it begins like a path (`/`, `./`, `../`, `~`) or when such a
+    folder is there; one bare word also needs a config.json in that folder, so that a stray folder
+    does not hide a hub model. `revision` names a branch, tag or commit on the hub, and for local
+    models a folder of `checkpoints/`.
 
-    Raises ModelNotAllowedError when the host's allow-list does not hold the name, and UnknownModelError when
-    it can be neither a folder that is there nor a hub id.
+    Raises ModelNotAllowedError when the host's allow-list does not hold the name, and
+    UnknownModelError when it can be neither a folder that is there nor a hub id.
     """
     text = str(name).strip()
     allowed = allowed_models()
@@ -96,8 +97,8 @@ def resolve(name: str | Path, revision: str | None = None) -> Source:
         return _local("folder", folder.resolve().name, folder.resolve(), revision)
     if not _HUB_ID.fullmatch(text):
         raise UnknownModelError(
-            f"{text[:100]!r} is no model name; write a hub id such as 'gpt2' or 'EleutherAI/pythia-70m' "
-            f"({offline_hint()})."
+            f"{text[:100]!r} is no model name; write a hub id such as 'gpt2' or "
+            f"'EleutherAI/pythia-70m' ({offline_hint()})."
         )
     return Source("hub", text, text, text, revision, local_only=not hub_answers())
 
@@ -109,8 +110,8 @@ def _local(kind: Kind, name: str, folder: Path, revision: str | None) -> Source:
         if not _REVISION.fullmatch(revision) or not where.is_dir():
             steps = sorted(path.name for path in folder.glob("checkpoints/*/"))
             raise UnknownModelError(
-                f"{name} has no checkpoint {revision[:50]!r}; leave revision out, or choose one of: "
-                f"{', '.join(steps) or 'none'}."
+                f"{name} has no checkpoint {revision[:50]!r}; leave revision out, or choose one "
+                f"of: {', '.join(steps) or 'none'}."
             )
     if not (where / "config.json").is_file():
         raise UnknownModelError(
@@ -124,8 +125,9 @@ def _local(kind: Kind, name: str, folder: Path, revision: str | None) -> Source:
 def hub_answers(timeout_s: float = 3.0) -> bool:
     """Whether the hub can be reached at all.
 
-    Asked once a load, because the hub's own client retries for 25 seconds before it says that there is no
-    network. Behind a proxy the question cannot be put this way, and the answer is taken to be yes.
+    Asked once a load, because the hub's own client retries for 25 seconds before it says that there
+    is no network. Behind a proxy the question cannot be put this way, and the answer is taken to be
+    yes.
     """
     if constants.HF_HUB_OFFLINE:
         return False
