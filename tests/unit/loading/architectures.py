@@ -14,33 +14,22 @@ def _gpt2(layers: int, width: int, heads: int) -> tuple[str, dict[str, Any]]:
     return GPT2, {"n_layer": layers, "n_embd": width, "n_head": heads}
 
 
-def _neo(
-    layers: int,
-    width: int,
-    heads: int,
-    vocab: int = 50257,
-    window: int = 256,
-    mlp: int | None = None,
-) -> tuple[str, dict[str, Any]]:
+def _neo(layers: int, width: int, heads: int) -> tuple[str, dict[str, Any]]:
+    pattern = (["global", "local"] * layers)[:layers]
     return NEO, {
         "num_layers": layers,
         "hidden_size": width,
         "num_heads": heads,
-        "intermediate_size": mlp,
-        "vocab_size": vocab,
-        "window_size": window,
-        "attention_types": [[["global", "local"], layers // 2]],
+        "attention_types": [[[kind], 1] for kind in pattern],
     }
 
 
-def _pythia(
-    layers: int, width: int, heads: int, vocab: int = 50304, mlp: int | None = None
-) -> tuple[str, dict[str, Any]]:
+def _pythia(layers: int, width: int, heads: int, vocab: int = 50304) -> tuple[str, dict[str, Any]]:
     return NEOX, {
         "num_hidden_layers": layers,
         "hidden_size": width,
         "num_attention_heads": heads,
-        "intermediate_size": mlp or 4 * width,
+        "intermediate_size": 4 * width,
         "vocab_size": vocab,
         "tie_word_embeddings": False,
     }
@@ -92,16 +81,18 @@ def _bloom(layers: int, width: int, heads: int) -> tuple[str, dict[str, Any]]:
 
 
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
-    "distilbert/distilgpt2": _gpt2(6, 768, 12),
-    "openai-community/gpt2": _gpt2(12, 768, 12),
-    "openai-community/gpt2-medium": _gpt2(24, 1024, 16),
-    "openai-community/gpt2-large": _gpt2(36, 1280, 20),
-    "openai-community/gpt2-xl": _gpt2(48, 1600, 25),
+    "distilgpt2": _gpt2(6, 768, 12),
+    "gpt2": _gpt2(12, 768, 12),
+    "gpt2-medium": _gpt2(24, 1024, 16),
+    "gpt2-large": _gpt2(36, 1280, 20),
+    "gpt2-xl": _gpt2(48, 1600, 25),
     "roneneldan/TinyStories-1M": _neo(8, 64, 16),
     "roneneldan/TinyStories-3M": _neo(8, 128, 16),
     "roneneldan/TinyStories-8M": _neo(8, 256, 16),
     "roneneldan/TinyStories-28M": _neo(8, 512, 16),
     "roneneldan/TinyStories-33M": _neo(4, 768, 16),
+    "roneneldan/TinyStories-1Layer-21M": _neo(1, 1024, 16),
+    "roneneldan/TinyStories-2Layers-33M": _neo(2, 1024, 16),
     "EleutherAI/gpt-neo-125m": _neo(12, 768, 12),
     "EleutherAI/gpt-neo-1.3B": _neo(24, 2048, 16),
     "EleutherAI/gpt-neo-2.7B": _neo(32, 2560, 20),
