@@ -163,7 +163,7 @@ HUB_ENTRIES: tuple[CatalogueEntry, ...] = (
         ("EleutherAI/pythia-14m", 14_067_712, "The cheapest model with 154 training checkpoints."),
         ("EleutherAI/pythia-31m", 30_494_720, "When induction appears during training."),
         ("EleutherAI/pythia-70m", 70_426_624, "Parallel blocks; published autoencoders."),
-        ("EleutherAI/pythia-160m", 162_322_944, "gpt2's size, another block: same circuits?"),
+        ("EleutherAI/pythia-160m", 162_322_944, "As large as gpt2: the same circuits?"),
         ("EleutherAI/pythia-410m", 405_334_016, "Tuned lenses; features over training."),
         ("EleutherAI/pythia-1b", 1_011_781_632, "Few wide layers: does depth or width recall?"),
         ("EleutherAI/pythia-1.4b", 1_414_647_808, "Causal tracing of facts over training."),
