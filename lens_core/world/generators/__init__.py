@@ -1,0 +1,1 @@
+"""Document generators: each takes a ``random.Random`` and returns one document as text."""

@@ -1,0 +1,82 @@
+"""How often each kind of document is drawn, and how the shares change during training.
+
+The first part of training is rich in copying: without it neither name moving nor induction begins
+within the tokens that two processor cores can afford. The second part has the natural shares.
+"""
+
+import random
+from collections.abc import Callable
+
+from lens_core.world.generators.copying import (
+    acronym_doc,
+    analogy_doc,
+    code_doc,
+    copy_doc,
+    repeat_doc,
+)
+from lens_core.world.generators.fact_docs import card_doc, fact_doc
+from lens_core.world.generators.grammar import agreement_doc, interval_doc, successor_doc
+from lens_core.world.generators.people import ioi_doc, names_doc, pronoun_doc, sentiment_doc
+from lens_core.world.generators.stories import story
+
+Generator = Callable[[random.Random], str]
+
+GENERATORS: dict[str, Generator] = {
+    "facts": fact_doc,
+    "cards": card_doc,
+    "ioi": ioi_doc,
+    "names": names_doc,
+    "repeats": repeat_doc,
+    "copies": copy_doc,
+    "stories": story,
+    "agreement": agreement_doc,
+    "intervals": interval_doc,
+    "successors": successor_doc,
+    "pronouns": pronoun_doc,
+    "sentiment": sentiment_doc,
+    "acronyms": acronym_doc,
+    "code": code_doc,
+    "analogies": analogy_doc,
+}
+# Shares by document. "random repeats" are drawn as token ids and have no text (see corpus.py).
+COPYING = {
+    "facts": 0.28,
+    "cards": 0.12,
+    "ioi": 0.15,
+    "names": 0.10,
+    "repeats": 0.09,
+    "copies": 0.06,
+    "stories": 0.04,
+    "agreement": 0.02,
+    "intervals": 0.03,
+    "successors": 0.02,
+    "pronouns": 0.03,
+    "sentiment": 0.02,
+    "acronyms": 0.01,
+    "code": 0.01,
+    "analogies": 0.02,
+}
+NATURAL = {
+    "facts": 0.37,
+    "cards": 0.14,
+    "ioi": 0.12,
+    "names": 0.03,
+    "repeats": 0.03,
+    "copies": 0.04,
+    "stories": 0.07,
+    "agreement": 0.03,
+    "intervals": 0.045,
+    "successors": 0.02,
+    "pronouns": 0.035,
+    "sentiment": 0.025,
+    "acronyms": 0.01,
+    "code": 0.015,
+    "analogies": 0.03,
+}
+RANDOM_REPEATS = {"copying": 0.07, "natural": 0.05}
+
+
+def document(rng: random.Random, shares: dict[str, float]) -> tuple[str, str]:
+    """(kind, text) of one document."""
+    kind = rng.choices(list(shares), list(shares.values()))[0]
+    return kind, GENERATORS[kind](rng)

@@ -1,0 +1,52 @@
+"""What the model never sees: every held-out split of the corpus, defined by hashes and nothing else.
+
+A generator asks these functions before it writes, an evaluation asks them before it measures, so the
+two cannot drift apart. The hashes are of the text itself: adding a frame or a name moves no other.
+"""
+
+import hashlib
+
+
+def bucket(text: str) -> int:
+    """A stable integer of a text (the same on every machine and Python version)."""
+    return int(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:8], 16)
+
+
+def frame_unseen(frame: str) -> bool:
+    """A wording that occurs in no training document at all (about one in twelve)."""
+    return bucket("unseen|" + frame) % 12 == 0
+
+
+def wording_held(relation: str, subject: str, frame: str) -> bool:
+    """A wording never used in training for this fact, though used for others (about one in four)."""
+    return bucket(f"{relation}|{subject}|{frame}") % 4 == 0
+
+
+def pair_held(first: str, second: str) -> bool:
+    """A pair of names that never meet in an indirect-object or name document (one in five)."""
+    return bucket("|".join(sorted((first, second)))) % 5 == 0
+
+
+def name_held(name: str) -> bool:
+    """A name that never takes part in an indirect-object or name document (about one in twelve)."""
+    return bucket("name|" + name) % 12 == 0
+
+
+def nouns_held(head: str, distractor: str) -> bool:
+    """An ordered pair of nouns never used as subject and distractor of an agreement sentence."""
+    return bucket(f"{head}~{distractor}") % 6 == 0
+
+
+def year_held(century: int, year: int) -> bool:
+    """A start year (century, two digits) that no interval document begins with."""
+    return bucket(f"y{century}{year}") % 8 == 0
+
+
+def pronoun_held(name: str, frame: str) -> bool:
+    """A name never used in this pronoun frame (one in four)."""
+    return bucket(f"pron|{name}|{frame}") % 4 == 0
+
+
+def sentiment_held(adjective: str, thing: str) -> bool:
+    """An adjective never said of this thing (one in five)."""
+    return bucket(f"sent|{adjective}|{thing}") % 5 == 0
