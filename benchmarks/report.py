@@ -1,0 +1,44 @@
+"""The results file: one section a script, each replaced whole by the run that makes it."""
+
+import os
+import platform
+import re
+from collections.abc import Sequence
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+RESULTS = Path(__file__).with_name("results.md")
+HEADING = "# Results\n\nWritten by the scripts in this folder; `README.md` says how to run them.\n"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def machine(*packages: str) -> str:
+    """What was measured on, and the load before: times from a busy machine say little."""
+    cpu = platform.processor() or platform.machine()
+    try:
+        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+        cpu = found[1].strip() if found else cpu
+    except OSError:
+        pass  # not Linux: the platform's own word for the processor stands
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    return (
+        f"{date.today()}, {cpu}, {os.cpu_count()} cores, load before {os.getloadavg()[0]:.2f}; "
+        f"Python {platform.python_version()}, {versions}."
+    )
+
+
+def write_section(title: str, text: str) -> None:
+    """Put `text` under `## title`, in place of what stood there."""
+    old = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else HEADING
+    section = f"## {title}\n\n{text.strip()}\n"
+    pattern = rf"## {re.escape(title)}\n.*?(?=\n## |\Z)"
+    if re.search(pattern, old, re.DOTALL):
+        new = re.sub(pattern, lambda _: section, old, count=1, flags=re.DOTALL)
+    else:
+        new = f"{old.rstrip()}\n\n{section}"
+    RESULTS.write_text(new, encoding="utf-8")
