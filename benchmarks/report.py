@@ -20,11 +20,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def machine(*packages: str) -> str:
     """What was measured on, and the load before: times from a busy machine say little."""
     cpu = platform.processor() or platform.machine()
-    try:
-        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    details = Path("/proc/cpuinfo")
+    if details.exists():  # Linux; elsewhere the platform's own word for the processor stands
+        found = re.search(r"model name\s*: (.*)", details.read_text())
         cpu = found[1].strip() if found else cpu
-    except OSError:
-        pass  # not Linux: the platform's own word for the processor stands
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return (
         f"{date.today()}, {cpu}, {os.cpu_count()} cores, load before {os.getloadavg()[0]:.2f}; "
