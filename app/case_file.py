@@ -1,0 +1,66 @@
+"""The case file: the one prompt that travels from lab to lab, and the presets to start from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from app.errors import plain
+from app.presets import Preset
+
+KEY = "prompt"
+
+
+def case_file(presets: Sequence[Preset], *, max_chars: int = 2000) -> str:
+    """Ask for the prompt, presets below it; the URL holds the text and other labs get it too."""
+    prompt = st.text_input(
+        "Your prompt",
+        value=presets[0].prompt,
+        key=KEY,
+        bind="query-params",
+        max_chars=max_chars,
+        placeholder="Type the start of a sentence and press Enter, or take an example below",
+        help="The case file: it goes with you from lab to lab and is part of this page's address.",
+    )
+    names = {preset.name: preset for preset in presets}
+    here = next((preset.name for preset in presets if preset.prompt == prompt), None)
+    st.session_state["preset"] = here
+    st.pills(
+        "Examples",
+        list(names),
+        key="preset",
+        on_change=_take_preset,
+        args=(names,),
+        label_visibility="collapsed",
+        wrap=True,
+    )
+    if here is not None:
+        st.caption(f"{plain(names[here].why)} *{plain(names[here].see)}*")
+    return prompt
+
+
+def _take_preset(presets: dict[str, Preset]) -> None:
+    chosen = st.session_state["preset"]
+    # A second click on the chosen example lets go of it and leaves the prompt.
+    if chosen is not None:
+        st.session_state[KEY] = presets[chosen].prompt
+
+
+def invitation(presets: Sequence[Preset]) -> None:
+    """What stands in the lab's place while there is no prompt."""
+    with st.container(border=True):
+        st.markdown(
+            "**Nothing to look into yet.** Type the start of a sentence above, or begin here:"
+        )
+        for preset in presets[:3]:
+            st.button(
+                plain(preset.prompt),
+                key=f"begin_{preset.name}",
+                on_click=_set_prompt,
+                args=(preset.prompt,),
+            )
+
+
+def _set_prompt(prompt: str) -> None:
+    st.session_state[KEY] = prompt

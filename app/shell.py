@@ -1,0 +1,111 @@
+"""The shell around every page: the course as navigation, and the choice of the model."""
+
+from __future__ import annotations
+
+import html
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from app.errors import plain
+from app.models import DEFAULT_MODEL, chosen_model, chosen_name, needs, offered, self_check
+from app.syllabus import LABS, Lab, by_unit
+from app.theme import is_dark
+
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+    from streamlit.navigation.page import StreamlitPage
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ROOT / "pages"
+STATIC = ROOT / "app" / "static"
+
+
+def navigation() -> StreamlitPage:
+    """Declare the open pages; the sidebar draws them, beside the labs to come."""
+    pages = [st.Page(PAGES / "home.py", title="Lens Lab", default=True)]
+    pages += [
+        st.Page(PAGES / f"{lab.page}.py", title=lab.title, url_path=lab.page.replace("_", "-"))
+        for lab in LABS
+        if lab.page
+    ]
+    return st.navigation(pages, position="hidden")
+
+
+def sidebar() -> DeltaGenerator:
+    """The model and the whole course; labs to come are text and no links. Returns the badge's slot."""
+    logo = "logo-dark.svg" if is_dark() else "logo-light.svg"
+    st.logo(STATIC / logo, icon_image=STATIC / "mark.svg", size="large")
+    with st.sidebar:
+        _model_picker()
+        badge = st.empty()
+        with st.container(key="course", gap=None):
+            st.page_link(PAGES / "home.py", label="Overview", query_params=carried())
+            for unit, labs in by_unit():
+                _unit(unit, labs)
+    return badge
+
+
+def model_badge(place: DeltaGenerator) -> None:
+    """Load the chosen model if no page has, and say whether it passed its self-check."""
+    place.markdown(":gray-badge[loading]")
+    try:
+        chosen_model()
+        report = self_check(chosen_name())
+    except Exception as error:
+        from lens_core.model.errors import LensError
+
+        place.markdown(":red-badge[:material/error: not loaded]")
+        if not isinstance(error, LensError):
+            raise
+        return
+    if report.ok:
+        place.markdown(
+            f":green-badge[:material/check: self-check: all {len(report.checks)} passed]"
+        )
+        return
+    failed = [check.name for check in report.checks if not check.ok]
+    place.markdown(
+        f":orange-badge[:material/warning: self-check: {plain(', '.join(failed))} failed]"
+    )
+
+
+def _unit(unit: str, labs: list[Lab]) -> None:
+    st.html(f"<p class='course-unit'>{html.escape(unit)}</p>")
+    for is_open, group in groupby(labs, key=lambda lab: lab.page is not None):
+        if is_open:
+            for lab in group:
+                link(str(lab.page), lab.title)
+        else:
+            items = "".join(
+                f"<li>{html.escape(lab.title)} <span>to come</span></li>" for lab in group
+            )
+            st.html(f"<ul class='course-to-come'>{items}</ul>")
+
+
+def link(page: str, label: str, *, icon: str | None = None) -> None:
+    """A link to an open lab that takes the model and the case-file prompt along."""
+    st.page_link(PAGES / f"{page}.py", label=label, icon=icon, query_params=carried())
+
+
+def carried() -> dict[str, str]:
+    """What travels from lab to lab: the model and the case-file prompt, unless they are default."""
+    names = ("model", "prompt")
+    values = {name: st.session_state.get(name) or st.query_params.get(name) for name in names}
+    return {name: str(value) for name, value in values.items() if value and value != DEFAULT_MODEL}
+
+
+def _model_picker() -> None:
+    names = offered()
+    st.selectbox(
+        "Model",
+        names,
+        index=names.index(DEFAULT_MODEL),
+        key="model",
+        bind="query-params",
+        help="The model that every lab looks into. It is loaded once and shared by all visitors; "
+        "those from the hub are fetched when chosen.",
+    )
+    st.caption(needs(chosen_name()))

@@ -1,0 +1,38 @@
+"""Load what the first visitor would wait for, once for the process, while the page is painted."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+
+log = logging.getLogger(__name__)
+_started = threading.Lock()
+
+
+def start() -> threading.Thread | None:
+    """Begin to warm up in a thread of its own; None if this process has begun before."""
+    if not _started.acquire(blocking=False):
+        return None
+    thread = threading.Thread(target=warm_up, name="lens-lab-warm-up", daemon=True)
+    thread.start()
+    return thread
+
+
+def warm_up() -> None:
+    """Import the heavy packages, load the shipped model for all visitors and read one prompt."""
+    try:
+        from app.lens_cache import read_lens
+        from app.models import DEFAULT_MODEL, load_model
+        from app.presets import PRESETS
+
+        model = load_model(DEFAULT_MODEL)
+        read_lens(model, PRESETS[0].prompt)
+        import lens_core.plots  # noqa: F401  (plotly, and numpy's parts that it uses)
+    except Exception:
+        # A visitor who needs what failed here gets the same error, said politely.
+        log.exception("warm-up failed")
+    # Nearly half a million objects of torch and transformers live for ever now. Frozen, they no
+    # longer cost every collection 0.2 s during which all visitors wait.
+    gc.collect()
+    gc.freeze()
