@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app.models import load_model
+from lens_core.model.errors import PromptTooLongError
 
 if TYPE_CHECKING:
     from lens_core import HookedModel
     from lens_core.lens import LogitLensResult
+
+# A grid wider than this is slow in the browser and tells nobody anything.
+MAX_TOKENS = 128
 
 
 def read_lens(
@@ -18,6 +22,11 @@ def read_lens(
 ) -> LogitLensResult:
     """The prompt through the lens, from the cache where some visitor has asked the same before."""
     tokens = model.to_tokens(prompt, prepend_bos=prepend_bos)
+    if tokens.shape[1] > MAX_TOKENS:
+        raise PromptTooLongError(
+            f"The prompt has {tokens.shape[1]} tokens and this page draws at most {MAX_TOKENS}; "
+            "shorten it, or use lens_core, which has no such limit."
+        )
     return _read(model.cfg.name, tuple(tokens[0].tolist()), site)
 
 

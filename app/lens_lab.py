@@ -68,7 +68,8 @@ def _choose_reading(model: HookedModel) -> tuple[str, bool]:
     )
     bos = st.checkbox(
         "Begin with the model's start token",
-        value=True,
+        value=model.default_prepend_bos,
+        disabled=model.bos_id is None,
         key="bos",
         bind="query-params",
         help="Most models were trained with a token that marks the start of a text. Without it "
@@ -116,7 +117,7 @@ def _grid(
         lens,
         quantity,
         prompt=prompt,
-        has_bos=model.tokenizer.bos_token_id == int(lens.token_ids[0]),
+        has_bos=model.bos_id == int(lens.token_ids[0]),
         selected=cell,
         key=_GRID,
         on_choose=lambda: _take_cell(lens),

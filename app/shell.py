@@ -35,7 +35,7 @@ def navigation() -> StreamlitPage:
 
 
 def sidebar() -> DeltaGenerator:
-    """The model and the whole course; labs to come are text and no links. Returns the badge's slot."""
+    """The model and the whole course, labs to come as mere text; returns the badge's slot."""
     logo = "logo-dark.svg" if is_dark() else "logo-light.svg"
     st.logo(STATIC / logo, icon_image=STATIC / "mark.svg", size="large")
     with st.sidebar:

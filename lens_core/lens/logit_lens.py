@@ -27,6 +27,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lens_core.lens.token_text import token_text
 from lens_core.model.errors import TokenError, UnknownSiteError
 
 if TYPE_CHECKING:
@@ -69,9 +70,9 @@ class LogitLensResult:
 
     Shapes: R rows, T positions, k guesses, m tracked tokens a position, n targets.
     Log-probabilities, entropy and KL are in nats; ``kl_nats`` is KL(final || row). Ranks count from
-    1 and give ties the better place. The *final answer* of a position is the model's own most likely
-    next token there. ``tracked_ids[t]`` are the tokens that are the best guess of some row at that
-    position, the final answer first, then by their highest probability; unused places hold -1.
+    1 and give ties the better place. The *final answer* of a position is the model's own most
+    likely next token there. ``tracked_ids[t]`` are the tokens that are the best guess of some row
+    at that position, the final answer first, then by highest probability; unused places hold -1.
     """
 
     model_name: str
@@ -171,9 +172,9 @@ def logit_lens(
     """Apply the model's own final norm and head to the state at ``site`` of every block.
 
     The final norm's statistics are computed for each state anew; soft-cap, scale and bias of the
-    head are the model's. With ``site="resid_post"`` the first row is the embedding, before block 0, and
-    the last one equals the model's output (``result.parity`` says how closely). Layers x tokens x
-    vocabulary never exists at once: each row is reduced before the next one is made.
+    head are the model's. With ``site="resid_post"`` the first row is the embedding, before block 0,
+    and the last one equals the model's output (``result.parity`` says how closely). Layers x tokens
+    x vocabulary never exists at once: each row is reduced before the next one is made.
 
     ``targets`` are token ids, or texts that are exactly one token, to follow at every position.
     ``n_tracked`` bounds the tokens followed of themselves at each position.
@@ -227,7 +228,7 @@ def logit_lens(
         target_ranks=_numpy(torch.stack([row.target_ranks for row in reduced])),
         parity=parity,
         d_vocab=model.cfg.d_vocab,
-        texts={i: model.to_str_tokens(torch.tensor([i]))[0] for i in sorted(ids)},
+        texts={i: token_text(model, i) for i in sorted(ids)},
     )
 
 
