@@ -1,0 +1,1 @@
+"""Hooked models: load, run, read and edit decoder-only language models."""
