@@ -4,6 +4,7 @@ A fact frame ends just before the object, or holds ``{o}`` and goes on. Each fil
 hundred lines, each line several wordings, so that a learner's own sentence lands near one of them.
 """
 
+import itertools
 import random
 import re
 from dataclasses import dataclass
@@ -24,22 +25,29 @@ def lines(name: str) -> tuple[str, ...]:
 
 def expand(frame: str, rng: random.Random) -> str:
     """Take one alternative of every choice."""
-    text = _CHOICE.sub(lambda m: rng.choice(m.group(1).split("|")), frame)
+    return _tidy(_CHOICE.sub(lambda m: rng.choice(m.group(1).split("|")), frame))
+
+
+def _tidy(text: str) -> str:
+    """Without the spaces that an empty alternative leaves."""
     return re.sub(r" {2,}", " ", text).replace(" ,", ",").strip()
+
+
+@cache
+def expansions(frame: str) -> tuple[str, ...]:
+    """Every wording that a frame gives, the choices taken in all ways."""
+    parts = _CHOICE.split(frame)
+    options = [part.split("|") if i % 2 else [part] for i, part in enumerate(parts)]
+    return tuple(_tidy("".join(taken)) for taken in itertools.product(*options))
 
 
 def n_wordings(name: str) -> int:
     """How many different wordings the lines of a file give."""
-    total = 0
-    for line in lines(name):
-        count = 1
-        for match in _CHOICE.finditer(line):
-            count *= len(match.group(1).split("|"))
-        total += count
-    return total
+    return len({wording for line in lines(name) for wording in expansions(line)})
 
 
 def capital(text: str) -> str:
+    """The text with a capital first letter."""
     return text[:1].upper() + text[1:]
 
 
@@ -58,12 +66,17 @@ def put_subject(text: str, subject: str) -> str:
 
 @dataclass(frozen=True)
 class Wording:
-    """One rendered fact: ``prompt + " " + object + after`` is the sentence."""
+    """One rendered fact: ``prompt + " " + object + after`` is the sentence.
+
+    ``subject_chars`` is where the subject's mention stands in ``prompt``, half open; None where the
+    object comes first.
+    """
 
     fact: Fact
     frame: str
     prompt: str
     after: str
+    subject_chars: tuple[int, int] | None = None
 
     @property
     def text(self) -> str:
@@ -72,11 +85,14 @@ class Wording:
 
 def word(fact: Fact, frame: str, rng: random.Random, mention: str | None = None) -> Wording:
     """Render a fact with a frame; ``mention`` replaces the subject's name (a short name, a pronoun)."""
-    text = put_subject(expand(frame, rng), mention or fact.subject)
-    prompt, _, after = text.partition("{o}")
+    name = mention or fact.subject
+    expanded = expand(frame, rng)
+    prompt, _, after = put_subject(expanded, name).partition("{o}")
     if after and not prompt.strip():
         return Wording(fact, frame, "", f"{after}.")
-    return Wording(fact, frame, capital(prompt.rstrip()), f"{after}.")
+    start = expanded.index("{s}")
+    chars = (start, start + len(name)) if start < len(prompt) else None
+    return Wording(fact, frame, capital(prompt.rstrip()), f"{after}.", chars)
 
 
 def _lines_by_kind(relation: str, subject: str) -> tuple[str, ...]:
@@ -92,10 +108,16 @@ def _lines_by_kind(relation: str, subject: str) -> tuple[str, ...]:
 
 
 @cache
-def fact_frames(relation: str, subject: str) -> dict[str, tuple[str, ...]]:
-    """The frames of a relation by split: ``train``, ``held`` (for this fact), ``unseen`` (for all)."""
+def fact_frames(
+    relation: str, subject: str, style: str = "frames"
+) -> dict[str, tuple[str, ...]]:
+    """The frames of a relation by split: ``train``, ``held`` (for this fact), ``unseen`` (for all).
+
+    ``style`` is the folder of the frames: ``frames`` (plain wordings) or ``talk`` (how people type).
+    """
     out: dict[str, list[str]] = {"train": [], "held": [], "unseen": []}
-    for frame in (*lines(f"frames/{relation}"), *_lines_by_kind(relation, subject)):
+    by_kind = _lines_by_kind(relation, subject) if style == "frames" else ()
+    for frame in (*lines(f"{style}/{relation}"), *by_kind):
         if frame_unseen(frame):
             out["unseen"].append(frame)
         elif wording_held(relation, subject, frame):

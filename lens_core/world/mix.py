@@ -18,11 +18,13 @@ from lens_core.world.generators.fact_docs import card_doc, fact_doc
 from lens_core.world.generators.grammar import agreement_doc, interval_doc, successor_doc
 from lens_core.world.generators.people import ioi_doc, names_doc, pronoun_doc, sentiment_doc
 from lens_core.world.generators.stories import story
+from lens_core.world.generators.talk import talk_doc
 
 Generator = Callable[[random.Random], str]
 
 GENERATORS: dict[str, Generator] = {
     "facts": fact_doc,
+    "talk": talk_doc,
     "cards": card_doc,
     "ioi": ioi_doc,
     "names": names_doc,
@@ -40,7 +42,8 @@ GENERATORS: dict[str, Generator] = {
 }
 # Shares by document. "random repeats" are drawn as token ids and have no text (see corpus.py).
 COPYING = {
-    "facts": 0.28,
+    "facts": 0.23,
+    "talk": 0.06,
     "cards": 0.12,
     "ioi": 0.15,
     "names": 0.10,
@@ -57,7 +60,8 @@ COPYING = {
     "analogies": 0.02,
 }
 NATURAL = {
-    "facts": 0.37,
+    "facts": 0.21,
+    "talk": 0.16,
     "cards": 0.14,
     "ioi": 0.12,
     "names": 0.03,

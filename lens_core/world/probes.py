@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from lens_core.world.facts import FACTS
+from lens_core.world.facts import FACTS, Fact
 from lens_core.world.frames import fact_frames, is_cloze, word
 from lens_core.world.generators.people import ioi_prompt
 from lens_core.world.lexicon import NAMES
@@ -25,6 +25,7 @@ class Probes:
         self.facts = {
             split: [self._question(f, split, rng) for f in facts] for split in ("held", "unseen")
         }
+        self.facts["talk"] = [self._question(f, "unseen", rng, "talk") for f in facts]
         self.ioi = [self._ioi(rng) for _ in range(200)]
         half = torch.randint(
             1, len(tokenizer), (24, 50), generator=torch.Generator().manual_seed(seed)
@@ -35,8 +36,10 @@ class Probes:
     def _first(self, text: str) -> int:
         return int(self.tokenizer.encode(f" {text}")[0])
 
-    def _question(self, fact, split: str, rng: random.Random) -> tuple[str, int]:
-        frames = [f for f in fact_frames(fact.relation, fact.subject)[split] if is_cloze(f)]
+    def _question(
+        self, fact: Fact, split: str, rng: random.Random, style: str = "frames"
+    ) -> tuple[str, int]:
+        frames = [f for f in fact_frames(fact.relation, fact.subject, style)[split] if is_cloze(f)]
         return word(fact, rng.choice(frames), rng).prompt, self._first(fact.object)
 
     def _ioi(self, rng: random.Random) -> tuple[str, int, int]:

@@ -24,7 +24,8 @@ def training_text(seed: int, n_documents: int) -> list[str]:
     rng = random.Random(seed)
     texts = [document(rng, NATURAL)[1] for _ in range(n_documents)]
     relations = dict.fromkeys(f"frames/{f.relation}" for f in FACTS)
-    for name in [*relations, "openings", "closings", "ioi_intro", "ioi_give"]:
+    talk = [r.replace("frames/", "talk/") for r in relations]
+    for name in [*relations, *talk, "talk/small_talk", "openings", "closings", "ioi_intro", "ioi_give"]:
         for line in lines(name):
             texts += [expand(line, rng) for _ in range(8)]
     texts += [f"{i:02d}{j:02d} {i} {j:02d}" for i in range(100) for j in range(0, 100, 3)]

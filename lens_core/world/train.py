@@ -31,16 +31,16 @@ class Recipe:
 
     seed: int = 0
     tokens: int = 60_000_000
-    rows: int = 32
+    rows: int = 16
     n_layers: int = 8
     d_model: int = 256
     n_heads: int = 8
     n_ctx: int = 128
-    d_vocab: int = 7000
-    learning_rate: float = 1.5e-3
+    d_vocab: int = 7600
+    learning_rate: float = 1.2e-3
     optimizer: str = "adamw"
     weight_decay: float = 0.1
-    warmup_steps: int = 200
+    warmup_steps: int = 300
     decay_from: float = 0.7
     final_rate: float = 0.02
     copying_until: float = 0.2
@@ -179,7 +179,7 @@ class Trainer:
         keep[r.late_from :] = late.float()
         return torch.rand(()).item() < r.local_share, keep.bfloat16().to(self.device)
 
-    def train(self, *, save_every: int = 500, probe_every: int = 250, snapshots: int = 12) -> None:
+    def train(self, *, save_every: int = 1000, probe_every: int = 500, snapshots: int = 12) -> None:
         """Run to the end of the recipe, logging to ``log.jsonl`` and the progress bar."""
         probes = Probes(self.tokenizer)
         snapshot_steps = {round(self.n_steps * (i / snapshots) ** 2) for i in range(1, snapshots)}
