@@ -36,7 +36,7 @@ def case_file(presets: Sequence[Preset], *, max_chars: int = 2000) -> str:
         wrap=True,
     )
     if here is not None:
-        st.caption(f"{plain(names[here].why)} *{plain(names[here].see)}*")
+        st.caption(f"{names[here].why} *{names[here].see}*")
     return prompt
 
 

@@ -192,7 +192,8 @@ def _figures(lens: LogitLensResult, cell: Chosen) -> None:
             + visible(lens.tokens[position]),
         )
         st.caption(
-            "Every token that is the best guess of some row here. Watch who leads before the end."
+            "Every token that is the best guess of some row here. Each line up is ten times as "
+            "likely; watch the answer climb before it leads."
         )
 
 

@@ -31,4 +31,4 @@ page = navigation()
 badge = sidebar()
 with polite_errors():
     page.run()
-    model_badge(badge)
+model_badge(badge)

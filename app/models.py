@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 if TYPE_CHECKING:
-    from lens_core.model.check import SelfCheckReport
-
     from lens_core import HookedModel
     from lens_core.model.errors import LensError
 
@@ -26,12 +24,6 @@ def load_model(name: str) -> HookedModel:
     # Several visitors compute at once; a model that takes every core would make them all wait.
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     return HookedModel.from_pretrained(name)
-
-
-@st.cache_resource(max_entries=3, show_spinner=False)
-def self_check(name: str) -> SelfCheckReport:
-    """The report of the model's self-check, made once."""
-    return load_model(name).self_check()
 
 
 @st.cache_data(ttl="30s", max_entries=100, show_spinner=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app.errors import plain
-from app.models import DEFAULT_MODEL, chosen_model, chosen_name, needs, offered, self_check
+from app.models import DEFAULT_MODEL, chosen_model, chosen_name, needs, offered
 from app.syllabus import LABS, Lab, by_unit
 from app.theme import is_dark
 
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
 
 ROOT = Path(__file__).resolve().parent.parent
+_CHECKED = (
+    "When a model loads, a few tokens are run through it with and without the lab's taps: the "
+    "logits must be equal, the parts must add up, the lens at the last block must be the output, "
+    "and a change at each site must move the output."
+)
 PAGES = ROOT / "pages"
 STATIC = ROOT / "app" / "static"
 
@@ -41,6 +46,7 @@ def sidebar() -> DeltaGenerator:
     with st.sidebar:
         _model_picker()
         badge = st.empty()
+        badge.markdown(":gray-badge[loading]")
         with st.container(key="course", gap=None):
             st.page_link(PAGES / "home.py", label="Overview", query_params=carried())
             for unit, labs in by_unit():
@@ -48,28 +54,25 @@ def sidebar() -> DeltaGenerator:
     return badge
 
 
-def model_badge(place: DeltaGenerator) -> None:
+def model_badge(slot: DeltaGenerator) -> None:
     """Load the chosen model if no page has, and say whether it passed its self-check."""
-    place.markdown(":gray-badge[loading]")
-    try:
-        chosen_model()
-        report = self_check(chosen_name())
-    except Exception as error:
-        from lens_core.model.errors import LensError
+    # Imported here: the shell must paint before lens_core, and with it torch, is there.
+    from lens_core.model.errors import LensError
 
-        place.markdown(":red-badge[:material/error: not loaded]")
-        if not isinstance(error, LensError):
-            raise
-        return
-    if report.ok:
-        place.markdown(
-            f":green-badge[:material/check: self-check: all {len(report.checks)} passed]"
-        )
+    try:
+        model = chosen_model()
+        report = model.report or model.self_check()
+    except LensError:
+        # The page that needs the model says why.
+        slot.markdown(":red-badge[:material/error: not loaded]")
         return
     failed = [check.name for check in report.checks if not check.ok]
-    place.markdown(
-        f":orange-badge[:material/warning: self-check: {plain(', '.join(failed))} failed]"
-    )
+    if failed:
+        note = f"self-check: {plain(', '.join(failed))} failed"
+        slot.markdown(f":orange-badge[:material/warning: {note}]", help=plain(str(report)))
+    else:
+        note = f"self-check: all {len(report.checks)} passed"
+        slot.markdown(f":green-badge[:material/check: {note}]", help=_CHECKED)
 
 
 def _unit(unit: str, labs: list[Lab]) -> None:

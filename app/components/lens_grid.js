@@ -139,7 +139,7 @@ function drawLegend(legend, data, ramp) {
     scale.append(mark);
   });
   legend.append(scale);
-  legend.append(element("span", "legend-key", "bold with a bar: already the final answer"));
+  legend.append(element("span", "legend-key", "bold and underlined: already the final answer"));
 }
 
 function drawCell(data, row, column, ramp) {

@@ -2,7 +2,7 @@
 
 A token of a byte-level vocabulary may be half a character, and a head may have more rows than its
 tokenizer has tokens. Decoding turns the first into the replacement character and the second into
-nothing, so that different tokens look the same; here they stay apart: ``<0xE2><0x82>``, ``id:50290``.
+nothing, so that different tokens look the same; here they stay apart: ``<0xE2>``, ``id:50290``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def token_text(model: HookedModel, token_id: int) -> str:
 def _byte_of_letter() -> dict[str, int]:
     """The byte that each letter of a byte-level vocabulary stands for, as GPT-2 numbered them.
 
-    Printable Latin-1 letters stand for themselves; the other bytes, in order, for the letters from 256 on.
+    Printable Latin-1 letters stand for themselves; the other bytes, in order, are the letters from
+    256 on.
     """
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     letters = {chr(byte): byte for byte in printable}

@@ -14,6 +14,8 @@ from lens_core.plots.tokens import plotly_text
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 _ROW_PX = 30
+_BAR_ENDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+_LEAST_SHOWN_LOG10 = -4
 
 
 def lens_heatmap(
@@ -101,8 +103,10 @@ def top_k_bars(lens: LogitLensResult, row: int, position: int, *, dark: bool = F
         bargap=0.3,
         showlegend=False,
     )
-    # Room to the right of a full bar for its figure; the range is that of a probability.
-    fig.update_xaxes(range=[0, 1.18], tickvals=[0, 0.5, 1], tickformat=".0%")
+    # Few bars fill the axis of a probability; the next round end keeps small ones apart.
+    end = next(end for end in _BAR_ENDS if end >= probs.max() or end == _BAR_ENDS[-1])
+    # Room to the right of a full bar for its figure.
+    fig.update_xaxes(range=[0, 1.25 * end], tickvals=[0, end / 2, end], tickformat=".3~%")
     fig.update_yaxes(
         tickvals=places,
         ticktext=[plotly_text(lens.texts[int(i)]) for i in ids],
@@ -117,7 +121,8 @@ def trajectories(
 ) -> go.Figure:
     """Probability of the tracked tokens at one position, from the embedding to the output.
 
-    ``row`` marks the selected state. Tokens differ in dash and marker too, not in colour alone.
+    Logarithmic, from 0.01% up, so that a climb shows long before it wins. ``row`` marks the chosen
+    state. Tokens differ in dash and marker too, not in colour alone.
     """
     colors = palette(dark=dark)
     x = np.arange(len(lens.row_layers))
@@ -141,13 +146,18 @@ def trajectories(
     fig.update_layout(
         template=template(dark=dark),
         title=f"From block to block, at {plotly_text(lens.tokens[position])}",
-        height=300,
+        height=360,
         hovermode="x unified",
         legend={"orientation": "h", "yanchor": "top", "y": -0.2, "x": 0},
     )
     labels = ["emb" if label == "embed" else label for label in lens.row_labels]
     fig.update_xaxes(tickvals=x, ticktext=labels, title="after block", tickangle=0)
-    fig.update_yaxes(range=[-0.02, 1.02], tickvals=[0, 0.25, 0.5, 0.75, 1], tickformat=".0%")
+    fig.update_yaxes(
+        type="log",
+        range=[_LEAST_SHOWN_LOG10, 0.1],
+        tickvals=[10.0**n for n in range(_LEAST_SHOWN_LOG10, 1)],
+        tickformat=".3~%",
+    )
     return fig
 
 

@@ -1,0 +1,191 @@
+"""The lab as README starts it, in the system's Chromium; skipped where there is none, except in CI."""
+
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_MS = 120_000
+GRID = '[data-testid="lens-grid"][data-ready="true"]'
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+def command_from_readme() -> list[str]:
+    """README's first command without its pip half, by this very Python."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"^pip install .* && (python -m streamlit run .*)$", readme, re.MULTILINE)
+    assert found is not None, "README holds no command that starts the lab"
+    return [sys.executable, *shlex.split(found[1])[1:]]
+
+
+@contextmanager
+def serving(command: list[str]) -> Iterator[str]:
+    """A lab on a free port, up and answering; its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ["--server.headless=true", "--server.address=127.0.0.1", f"--server.port={port}"]
+    server = subprocess.Popen(
+        [*command, *options],
+        cwd=ROOT,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + PATIENCE_MS / 1000
+        while time.monotonic() < deadline:
+            assert server.poll() is None, "the lab ended before it answered"
+            try:
+                urllib.request.urlopen(f"{address}/_stcore/health", timeout=5).read()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[str]:
+    """The address of the lab, started by README's first command."""
+    with serving(command_from_readme()) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium, headless."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser")
+    if executable is None:
+        if os.environ.get("CI"):
+            pytest.fail("no Chromium on this system; CI must have one")
+        pytest.skip("no Chromium on this system")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Visit:
+    """One page in a browser of its own, and what went wrong or abroad while it was open."""
+
+    page: Page
+    address: str
+    complaints: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+    def open(self, path: str) -> None:
+        """Go to a page of the lab and wait for its title."""
+        self.page.goto(self.address + path)
+        self.page.wait_for_selector("h1", timeout=PATIENCE_MS)
+
+    def grid(self, prompt: str | None = None) -> None:
+        """Wait until the grid, of this prompt if one is given, has been painted."""
+        self.page.wait_for_selector(GRID, timeout=PATIENCE_MS)
+        if prompt is not None:
+            self.page.wait_for_function(
+                """([grid, prompt]) => {
+                    const find = (root) => root.querySelector(grid) ?? [...root.querySelectorAll("*")]
+                        .map((e) => e.shadowRoot && find(e.shadowRoot)).find(Boolean);
+                    return find(document)?.dataset.prompt === prompt;
+                }""",
+                arg=[GRID, prompt],
+                timeout=PATIENCE_MS,
+            )
+
+    def cell(self, row: int, column: int):
+        """A cell of the grid; row 0 is the embedding."""
+        return self.page.locator(f'.cell[data-row="{row}"][data-column="{column}"]')
+
+    def selected(self) -> tuple[int, int]:
+        """Row and column of the chosen cell."""
+        chosen = self.page.locator('.cell[aria-selected="true"]')
+        row, column = chosen.get_attribute("data-row"), chosen.get_attribute("data-column")
+        return int(row or -1), int(column or -1)
+
+
+@pytest.fixture
+def visit(chromium: Browser, lab: str) -> Iterator[Callable[..., Visit]]:
+    """``visit()``: a fresh visitor; ``visit(width=390, color_scheme="dark")`` for another screen.
+
+    At the end of the test no visitor may have seen an error in the console or asked another host.
+    """
+    contexts: list[BrowserContext] = []
+    visits: list[Visit] = []
+
+    def new(
+        *, width: int = 1280, height: int = 900, color_scheme: str = "light", address: str = lab
+    ) -> Visit:
+        context = chromium.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme=color_scheme,  # type: ignore[arg-type]
+            has_touch=width < 500,
+        )
+        context.set_default_timeout(PATIENCE_MS)
+        contexts.append(context)
+        made = Visit(context.new_page(), address)
+        visits.append(made)
+
+        def on_console(message) -> None:
+            # Streamlit asks for its own files beside a page's address first, and is told 404.
+            probing = "404" in message.text and "/_stcore/" in (message.location or {}).get(
+                "url", ""
+            )
+            if message.type == "error" and not probing:
+                made.complaints.append(message.text)
+
+        def on_request(request) -> None:
+            if not request.url.startswith(
+                (address, "data:", "blob:", address.replace("http", "ws"))
+            ):
+                made.foreign.append(request.url)
+
+        made.page.on("console", on_console)
+        made.page.on("pageerror", lambda error: made.complaints.append(str(error)))
+        made.page.on("request", on_request)
+        made.page.on(
+            "websocket",
+            lambda socket: (
+                None
+                if socket.url.startswith(address.replace("http", "ws"))
+                else made.foreign.append(socket.url)
+            ),
+        )
+        return made
+
+    yield new
+    for context in contexts:
+        context.close()
+    for made in visits:
+        assert made.complaints == []
+        assert made.foreign == []
