@@ -19,7 +19,8 @@ from lens_core.world.lexicon import (
 from lens_core.world.splits import nouns_held, year_held
 
 _ADVERBS = ("", "", "", "often ", "still ", "usually ", "never ", "always ")
-_TAILS = {
+# What may follow each verb of `lexicon.VERBS`.
+TAILS = {
     "is": ADJECTIVES,
     "was": ADJECTIVES,
     "seems": ADJECTIVES,
@@ -68,7 +69,7 @@ def agreement_doc(rng: random.Random) -> str:
             kind = rng.choices(DISTRACTORS, (0.5, 0.25, 0.25))[0]
             subject = noun_phrase(kind, a[n], b[m], n == 1, m == 1, rng)
         adverb = rng.choice(_ADVERBS) if verb[0] not in ("is", "was") else ""
-        out.append(f"{capital(subject)} {adverb}{verb[n]} {rng.choice(_TAILS[verb[0]])}.")
+        out.append(f"{capital(subject)} {adverb}{verb[n]} {rng.choice(TAILS[verb[0]])}.")
     return " ".join(out)
 
 

@@ -15,6 +15,7 @@ from lens_core.world.lexicon import (
     THINGS,
     pronouns,
 )
+from lens_core.world.slots import Slot, fill
 from lens_core.world.splits import bucket, name_held, pair_held, pronoun_held, sentiment_held
 
 
@@ -44,12 +45,18 @@ def ioi_frames(part: str, held: bool) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class IOIPrompt:
-    """``prompt`` ends just before the indirect object; ``subject`` is the name that acts."""
+    """``prompt`` ends just before the indirect object; ``subject`` is the name that acts.
+
+    ``order`` is "ABBA" (indirect object named first) or "BABA". ``slots`` says where in ``prompt``
+    the words stand: ``io``, ``s1`` and ``s2`` (the subject's first and second mention), ``place``,
+    ``thing`` (of the introduction) and ``thing2`` (given).
+    """
 
     prompt: str
     indirect_object: str
     subject: str
-    order: str  # "ABBA" (indirect object named first) or "BABA"
+    order: str
+    slots: tuple[Slot, ...]
 
 
 def ioi_prompt(
@@ -68,11 +75,22 @@ def ioi_prompt(
     io, subject = (names[0], names[1]) if order == "ABBA" else (names[1], names[0])
     place, thing = rng.choice(PLACES), rng.choice(THINGS)
     thing2 = thing if "{O}" in intro or rng.random() < 0.5 else rng.choice(THINGS)
-    opening = intro.format(A=first, B=second, P=place, O=thing)
-    clause = give.format(S=subject, P=place, O=thing2)
-    if opening.rstrip().endswith((".", "!", "?")):
+    named = {"{A}": "{io}", "{B}": "{s1}"} if first == io else {"{A}": "{s1}", "{B}": "{io}"}
+    opening = _rename(intro, {**named, "{P}": "{place}", "{O}": "{thing}"})
+    clause = _rename(give, {"{S}": "{s2}", "{P}": "{place}", "{O}": "{thing2}"})
+    if opening.endswith((".", "!", "?")):
         clause = capital(clause)
-    return IOIPrompt(capital(f"{opening} {clause}"), io, subject, order)
+    values = {"io": io, "s1": subject, "s2": subject, "place": place}
+    values |= {"thing": thing, "thing2": thing2}
+    prompt, slots = fill(capital(f"{opening} {clause}"), values)
+    return IOIPrompt(prompt, io, subject, order, slots)
+
+
+def _rename(template: str, slots: dict[str, str]) -> str:
+    """The template with its slots renamed."""
+    for old, new in slots.items():
+        template = template.replace(old, new)
+    return template
 
 
 _AFTER_GIVING = (
@@ -187,21 +205,26 @@ PRONOUN_FRAMES = (
 _FEELINGS = ("tired", "hungry", "happy", "sad", "late", "angry", "nervous")
 
 
+def pronoun_values(name: str, rng: random.Random) -> dict[str, str]:
+    """What fills the slots of a pronoun frame for a name."""
+    he, his, him, himself = pronouns(name)
+    return {
+        "n": name,
+        "he": he,
+        "his": his,
+        "him": him,
+        "himself": himself,
+        "He": capital(he),
+        "o": rng.choice(THINGS),
+        "p": rng.choice(PLACES),
+        "f": rng.choice(_FEELINGS),
+    }
+
+
 def pronoun_sentence(name: str, frame: str, rng: random.Random) -> tuple[str, str]:
     """(prompt, continuation beginning with the pronoun) for a name and a frame."""
-    he, his, him, himself = pronouns(name)
+    values = pronoun_values(name, rng)
     prompt, _, rest = frame.partition("|")
-    values = dict(
-        n=name,
-        he=he,
-        his=his,
-        him=him,
-        himself=himself,
-        He=capital(he),
-        o=rng.choice(THINGS),
-        p=rng.choice(PLACES),
-        f=rng.choice(_FEELINGS),
-    )
     return prompt.strip().format(**values), rest.strip().format(**values)
 
 
@@ -244,19 +267,27 @@ SENTIMENT_FRAMES = (
 )
 
 
+def sentiment_values(
+    positive: bool, adjective: str, thing: str, verdicts: tuple[str, str], rng: random.Random
+) -> dict[str, str]:
+    """What fills the slots of a sentiment frame with the verdicts (good, bad)."""
+    others = [x for x in (POSITIVE if positive else NEGATIVE) if x != adjective]
+    return {
+        "t": thing,
+        "a": adjective,
+        "b": rng.choice(others),
+        "n": rng.choice(NAMES),
+        "w": verdicts[0] if positive else verdicts[1],
+    }
+
+
 def sentiment_sentence(
     positive: bool, adjective: str, thing: str, frame_index: int, rng: random.Random
 ) -> tuple[str, str]:
     """(prompt, continuation) of a review whose ending must agree with its adjective."""
-    frame, (good, bad) = SENTIMENT_FRAMES[frame_index]
+    frame, verdicts = SENTIMENT_FRAMES[frame_index]
+    values = sentiment_values(positive, adjective, thing, verdicts, rng)
     prompt, _, rest = frame.partition("|")
-    values = dict(
-        t=thing,
-        a=adjective,
-        b=rng.choice([x for x in (POSITIVE if positive else NEGATIVE) if x != adjective]),
-        n=rng.choice(NAMES),
-        w=good if positive else bad,
-    )
     return capital(prompt.strip().format(**values)), rest.strip().format(**values)
 
 
