@@ -30,13 +30,19 @@ PEER, PEER_CACHED = "TransformerLens, no hooks", "TransformerLens, every hook ca
 Contender = Callable[[], object]
 
 
-def peer_tokenizer() -> PreTrainedTokenizerFast:
-    """The bridge wants a tokenizer that was read from a folder; no text goes through it here."""
+def peer(hf_model: GPT2LMHeadModel) -> TransformerBridge:
+    """TransformerLens around a model that is there already, without asking the hub for anything.
+
+    It reads its tokenizer from a folder a second time; no text goes through it here.
+    """
     words = Tokenizer(models.WordLevel({"<bos>": 0, "word": 1}, unk_token="word"))
     made = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<bos>", eos_token="<bos>")
     with tempfile.TemporaryDirectory() as folder:
         made.save_pretrained(folder)
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return TransformerBridge.boot_transformers(
+            "gpt2", hf_model=hf_model, tokenizer=tokenizer, device="cpu"
+        )
 
 
 def contenders(tokens: torch.Tensor) -> dict[str, Contender]:
@@ -46,15 +52,13 @@ def contenders(tokens: torch.Tensor) -> dict[str, Contender]:
     plain = GPT2LMHeadModel._from_config(config, attn_implementation="eager").eval()
     plain.requires_grad_(False)
     ours = HookedModel.from_hf(copy.deepcopy(plain), name="gpt2-shapes")
-    peer = TransformerBridge.boot_transformers(
-        "gpt2", hf_model=copy.deepcopy(plain), tokenizer=peer_tokenizer(), device="cpu"
-    )
+    bridge = peer(copy.deepcopy(plain))
     made: dict[str, Contender] = {
         PLAIN: lambda: plain(tokens, use_cache=False).logits,
         OURS: lambda: ours.run(tokens),
         OURS_CACHED: lambda: ours.run_with_cache(tokens),
-        PEER: lambda: peer(tokens),
-        PEER_CACHED: lambda: peer.run_with_cache(tokens),
+        PEER: lambda: bridge(tokens),
+        PEER_CACHED: lambda: bridge.run_with_cache(tokens),
     }
     expected = plain(tokens, use_cache=False).logits
     for name, contender in made.items():
