@@ -31,16 +31,16 @@ class Recipe:
 
     seed: int = 0
     tokens: int = 60_000_000
-    rows: int = 16
+    rows: int = 32
     n_layers: int = 8
     d_model: int = 256
     n_heads: int = 8
     n_ctx: int = 128
     d_vocab: int = 7600
-    learning_rate: float = 1.2e-3
+    learning_rate: float = 1.5e-3
     optimizer: str = "adamw"
     weight_decay: float = 0.1
-    warmup_steps: int = 300
+    warmup_steps: int = 200
     decay_from: float = 0.7
     final_rate: float = 0.02
     copying_until: float = 0.2
@@ -133,16 +133,22 @@ class Trainer:
         return self.recipe.tokens // self.tokens_per_step
 
     def _resume(self) -> None:
+        """Go on where ``last.pt`` stands. A changed recipe is legal and leaves its trace in the record."""
+        record = self.out / "recipe.json"
+        history = json.loads(record.read_text()) if record.exists() else []
         path = self.out / "last.pt"
-        if not path.exists():
-            (self.out / "recipe.json").write_text(json.dumps(asdict(self.recipe), indent=1))
-            return
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        self.net.load_state_dict(state["net"])
-        for optimizer, saved in zip(self.optimizers.all, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self.step, self.chunk, self.row = state["step"], state["chunk"], state["row"]
-        torch.set_rng_state(state["rng"].cpu())
+        if path.exists():
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            self.net.load_state_dict(state["net"])
+            for optimizer, saved in zip(self.optimizers.all, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+            self.chunk, self.row = state["chunk"], state["row"]
+            self.step = state["step"] * history[-1]["recipe"]["rows"] // self.recipe.rows
+            torch.set_rng_state(state["rng"].cpu())
+        if not history or history[-1]["recipe"] != asdict(self.recipe):
+            tokens = self.step * self.tokens_per_step
+            history.append({"from_tokens": tokens, "recipe": asdict(self.recipe)})
+            record.write_text(json.dumps(history, indent=1))
 
     def save(self) -> None:
         """Write ``last.pt`` whole or not at all."""
@@ -179,7 +185,7 @@ class Trainer:
         keep[r.late_from :] = late.float()
         return torch.rand(()).item() < r.local_share, keep.bfloat16().to(self.device)
 
-    def train(self, *, save_every: int = 1000, probe_every: int = 500, snapshots: int = 12) -> None:
+    def train(self, *, save_every: int = 500, probe_every: int = 250, snapshots: int = 12) -> None:
         """Run to the end of the recipe, logging to ``log.jsonl`` and the progress bar."""
         probes = Probes(self.tokenizer)
         snapshot_steps = {round(self.n_steps * (i / snapshots) ** 2) for i in range(1, snapshots)}
