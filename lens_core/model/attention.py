@@ -183,9 +183,7 @@ def visit_scores(run: Run, layer: int, scores: Tensor, n_keys: int) -> Tensor:
     return _without_sink(visit, scores, n_keys, run)
 
 
-def _without_sink(
-    visit: Callable[[Tensor], Tensor], x: Tensor, n_keys: int, run: Run
-) -> Tensor:
+def _without_sink(visit: Callable[[Tensor], Tensor], x: Tensor, n_keys: int, run: Run) -> Tensor:
     """Visit the columns of `x` that are keys; attention sinks have one more."""
     if x.shape[-1] == n_keys:
         return visit(x)

@@ -181,9 +181,7 @@ def _read_mlp(reader: BlockReader, attn: Call | None) -> tuple[Call | None, Call
     candidates = [
         c
         for c in reader.children
-        if c is not attn
-        and not _is_norm(c)
-        and any(p.ndim >= 2 for p in c.module.parameters())
+        if c is not attn and not _is_norm(c) and any(p.ndim >= 2 for p in c.module.parameters())
     ]
     neurons = ("mlp_pre", "mlp_gate", "mlp_post")
     if len(candidates) >= 2 and all(_is_linear(c) for c in candidates):
@@ -249,9 +247,7 @@ def _gate(reader: BlockReader, first: list[Call]) -> Call | None:
     return named[0] if len(named) == 1 else None
 
 
-def _fused_gate(
-    reader: BlockReader, fused: Call
-) -> Literal["gate first", "gate last"] | None:
+def _fused_gate(reader: BlockReader, fused: Call) -> Literal["gate first", "gate last"] | None:
     """Which half of a fused projection goes through the non-linearity."""
     start = fused.out_ref.data_ptr()
     half = fused.out_ref.shape[-1] // 2 * fused.out_ref.element_size()

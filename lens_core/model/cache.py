@@ -56,7 +56,7 @@ class ActivationCache(Mapping[SiteKey, Tensor]):
                 f"{key} was not recorded in this run; add {key.site!r} to names in run_with_cache."
             )
         tensor = self._recorded[key]
-        if key.site == "scores":
+        if key.site == "scores" and not tensor.requires_grad:  # in a graph they are -inf already
             return tensor.masked_fill(tensor <= masked_threshold(tensor.dtype), -torch.inf)
         return tensor
 

@@ -11,7 +11,7 @@ from torch import nn
 from lens_core.model.spec import ModelSpec, module_at
 
 NormKind = Literal["LayerNorm", "RMSNorm", "none"]
-PositionKind = Literal["learned", "rotary", "alibi", "none"]
+PositionKind = Literal["learned", "sinusoidal", "rotary", "alibi", "none"]
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ def _norm_kind(model: nn.Module, spec: ModelSpec) -> NormKind:
 
 def _position_kind(model: nn.Module, spec: ModelSpec, config: Any) -> PositionKind:
     if spec.pos_embed is not None:
-        return "learned"
+        learned = any(True for _ in module_at(model, spec.pos_embed).parameters())
+        return "learned" if learned else "sinusoidal"
     if getattr(config, "alibi", False) or config.model_type in ("bloom", "mpt"):
         return "alibi"
     rotary_module = any("rotary" in type(m).__name__.lower() for m in model.modules())

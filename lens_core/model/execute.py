@@ -19,7 +19,7 @@ from lens_core.model.errors import (
     UnknownSiteError,
 )
 from lens_core.model.run import Run, StopRun, active
-from lens_core.model.sites import DERIVED, SITES, SiteName, has_layers, parse_site, site_names
+from lens_core.model.sites import DERIVED, SiteName, has_layers, parse_site, site_names
 
 if TYPE_CHECKING:
     from lens_core.model.hooked_model import HookedModel
@@ -111,7 +111,9 @@ def _prepare(model: HookedModel, request: Request, tokens: Tensor) -> Run:
             f"A run can start at layers 0 to {n_layers - 1} and not after it stops, not at {start}."
         )
     if start > 0 and resid is None:
-        raise UnknownSiteError("start_at_layer needs resid, the residual stream in front of that layer.")
+        raise UnknownSiteError(
+            "start_at_layer needs resid, the residual stream in front of that layer."
+        )
     if resid is not None:
         wanted = (*tokens.shape, model.cfg.d_model)
         if resid.shape != wanted:
@@ -128,20 +130,18 @@ def _prepare(model: HookedModel, request: Request, tokens: Tensor) -> Run:
     )
 
 
-def site_frame(model: HookedModel, site: str, shape: Sequence[int], n_total: int) -> Frame:
-    """The sizes of a site's axes in a run of `shape` [batch, pos] that may grow to `n_total` tokens."""
-    cfg = model.cfg
-    sizes = {
-        "batch": shape[0],
-        "pos": n_total,
-        "key": n_total,
+def site_sizes(model: HookedModel, site: str, layer: int | None) -> dict[str, int]:
+    """The sizes of a site's axes other than batch and positions."""
+    cfg, spec = model.cfg, model.spec
+    return {
         "head": cfg.n_heads,
         "kv_head": cfg.n_kv_heads,
         "d_head": cfg.d_head,
-        "d_model": cfg.d_model,
+        # A projection in front of the head may change the width (OPT-350m).
+        "d_model": spec.d_final if site == "ln_final" else cfg.d_model,
         "d_vocab": cfg.d_vocab,
+        "neuron": (spec.layers[layer].d_mlp if layer is not None else None) or 0,
     }
-    return Frame(sizes, shape[1], n_total)
 
 
 def plan_interventions(
@@ -165,11 +165,8 @@ def plan_interventions(
                 f"{edit}: {model.cfg.name} has no such site there: {model.why_missing(edit.site, layer)}."
             )
         _check_reached(edit, layer, run)
-        frame = site_frame(model, edit.site, shape, n_total)
-        if "neuron" in SITES[edit.site].axes or edit.op == "low_rank":
-            assert layer is not None
-            width = model.spec.layers[layer].d_mlp
-            frame = Frame({**frame.sizes, "neuron": width or 0}, frame.n_prompt, frame.n_total)
+        sizes = {"batch": shape[0], "pos": n_total, "key": n_total}
+        frame = Frame(sizes | site_sizes(model, edit.site, layer), shape[1], n_total)
         if edit.op == "low_rank":
             assert layer is not None
             d_in, d_out = _projection_sizes(model, edit, layer)
@@ -198,7 +195,9 @@ def _check_reached(edit: Intervention, layer: int | None, run: Run) -> None:
 
 def _projection_sizes(model: HookedModel, edit: Intervention, layer: int) -> tuple[int, int]:
     spec, cfg = model.spec.layers[layer], model.cfg
-    part = {"mlp_out": "w_out", "attn_out": "w_o", "mlp_pre": "w_in", "mlp_gate": "w_gate"}[edit.site]
+    part = {"mlp_out": "w_out", "attn_out": "w_o", "mlp_pre": "w_in", "mlp_gate": "w_gate"}[
+        edit.site
+    ]
     if getattr(spec, part) is None:
         raise InterventionError(f"{edit}: {cfg.name} has no projection of its own there.")
     sizes = {

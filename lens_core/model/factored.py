@@ -27,7 +27,9 @@ class FactoredMatrix:
 
     def __post_init__(self) -> None:
         if self.A.shape[-1] != self.B.shape[-2]:
-            raise ValueError(f"A {tuple(self.A.shape)} and B {tuple(self.B.shape)} do not multiply.")
+            raise ValueError(
+                f"A {tuple(self.A.shape)} and B {tuple(self.B.shape)} do not multiply."
+            )
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -138,7 +138,7 @@ def _read_model(
         found = [c for c in recorder.calls if c.path == f"{blocks_path}.{n}"]
         if len(found) != 1:
             raise UnsupportedModelError(
-                f"{kind} cannot be opened: its block {n} ran {len(found)} times in one forward pass."
+                f"{kind} cannot be opened: its block {n} hands on no tensor that can be followed."
             )
         block_calls.append(found[0])
     heads = _heads(model, run, kind)
@@ -176,6 +176,7 @@ def _read_model(
         n_heads=heads[0],
         n_kv_heads=heads[1],
         d_head=heads[2],
+        d_final=_width(outside, final, block_calls[-1]),
         d_vocab=0,
         layers=tuple(layers),
         copied=frozenset(copied),
@@ -237,3 +238,9 @@ def _read_final(outside: list[Call], last: Call, base: str) -> tuple[str, ...]:
             path.append(call.path)
             current = call
     return tuple(path)
+
+
+def _width(outside: list[Call], final: tuple[str, ...], last: Call) -> int:
+    """The width of what the head reads."""
+    ends = [c for c in outside if final and c.path == final[-1]]
+    return int((ends[0] if ends else last).out.shape[-1])

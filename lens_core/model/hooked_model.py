@@ -42,7 +42,9 @@ from lens_core.model.weights import Weights
 
 _SPEC_ATTRIBUTE = "_lens_spec"
 # The interventions of the `with model.interventions(...)` blocks around us, by the model's identity.
-_AMBIENT: ContextVar[tuple[tuple[int, Intervention], ...]] = ContextVar("lens_core_ambient", default=())
+_AMBIENT: ContextVar[tuple[tuple[int, Intervention], ...]] = ContextVar(
+    "lens_core_ambient", default=()
+)
 
 
 class HookedModel(Tokenization, Weights):
@@ -128,7 +130,10 @@ class HookedModel(Tokenization, Weights):
         Raises:
             UnsupportedModelError: the model's structure cannot be read; the sentence says what is missing.
         """
-        if not hasattr(hf_model, "get_output_embeddings") or hf_model.get_output_embeddings() is None:
+        if (
+            not hasattr(hf_model, "get_output_embeddings")
+            or hf_model.get_output_embeddings() is None
+        ):
             raise UnsupportedModelError(
                 f"{type(hf_model).__name__} has no language-model head; load a causal language model."
             )
@@ -307,7 +312,9 @@ class HookedModel(Tokenization, Weights):
 
     def head_out(self, z: Tensor, layer: int) -> Tensor:
         """What each head adds, before any post-norm: [batch pos head d_head] -> [batch pos head d_model]."""
-        return torch.einsum("bphd,hdm->bphm", z, self.W_O[layer]) * self.spec.layers[layer].attn_scale
+        return (
+            torch.einsum("bphd,hdm->bphm", z, self.W_O[layer]) * self.spec.layers[layer].attn_scale
+        )
 
     def norm_scale(self, norm: str, layer: int | None, resid: Tensor) -> Tensor:
         """What a norm divides the (for LayerNorm: centred) residual by: Float[Tensor, "... 1"].

@@ -109,8 +109,8 @@ class Run:
         todo = self.plan.get((site, layer))
         if todo is None:
             return x
-        if self.grad and not x.requires_grad and site == "embed":
-            x = x.detach().requires_grad_()
+        if self.grad and not x.requires_grad:
+            x = x.detach().requires_grad_()  # embeddings, whose weights want no gradient
         if todo.edits:
             x = x.clone()
             for edit in todo.edits:
@@ -124,7 +124,9 @@ class Run:
 
     def _kept(self, x: Tensor, copied: bool) -> Tensor:
         """What the cache holds: never a slice that keeps a larger tensor alive."""
-        if copied or (not self.grad and x.untyped_storage().nbytes() > x.numel() * x.element_size()):
+        if copied or (
+            not self.grad and x.untyped_storage().nbytes() > x.numel() * x.element_size()
+        ):
             return x.clone()
         return x
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lens_core.interventions.ops import noise
 from lens_core.model.cache import ActivationCache
+from lens_core.model.execute import site_sizes
 from lens_core.model.probe import probe_tokens
 from lens_core.model.run import active
 from lens_core.model.sites import SITES, SiteKey
@@ -61,6 +62,7 @@ class SelfCheckReport:
         return "\n".join(lines)
 
 
+@torch.no_grad()
 def self_check(model: HookedModel, reference: Tensor | None) -> SelfCheckReport:
     """Check a model.
 
@@ -69,7 +71,7 @@ def self_check(model: HookedModel, reference: Tensor | None) -> SelfCheckReport:
     """
     tokens = probe_tokens(model.W_E.shape[0], model.cfg.device)
     if reference is None:
-        with torch.no_grad(), active(None):
+        with active(None):
             reference = model.hf_model(input_ids=tokens, use_cache=False).logits
     logits, cache = model.run_with_cache(tokens)
     checks = [
@@ -113,17 +115,14 @@ def _worst(checks: list[Check]) -> Iterator[Check]:
 
 def _shapes(model: HookedModel, cache: ActivationCache) -> Check:
     batch, pos = cache.tokens.shape
-    cfg = model.cfg
-    sizes = {"batch": batch, "pos": pos, "key": pos, "head": cfg.n_heads, "kv_head": cfg.n_kv_heads}
-    sizes |= {"d_model": cfg.d_model, "d_head": cfg.d_head, "d_vocab": cfg.d_vocab}
     wrong: list[str] = []
     n_sites = 0
     for site, layers in model.sites.items():
         for layer in layers if layers is not None else (None,):
             n_sites += 1
             key = SiteKey(site, layer)
-            width = model.spec.layers[layer].d_mlp if layer is not None else None
-            wanted = tuple({**sizes, "neuron": width}[axis] for axis in SITES[site].axes)
+            sizes = {**site_sizes(model, site, layer), "batch": batch, "pos": pos, "key": pos}
+            wanted = tuple(sizes[axis] for axis in SITES[site].axes)
             if key not in cache or cache[key].shape != wanted:
                 wrong.append(site)
     sites = tuple(dict.fromkeys(wrong))
@@ -135,9 +134,16 @@ def _residual(model: HookedModel, cache: ActivationCache) -> Iterator[Check]:
     if "embed" in cache:
         total = cache["embed"] + (cache["pos_embed"] if "pos_embed" in cache else 0)
         resid = cache["resid_pre", 0]
-        yield _close(total, resid, "embeddings = resid_pre[0]", ("embed", "pos_embed"), dtype, resid)
+        yield _close(
+            total, resid, "embeddings = resid_pre[0]", ("embed", "pos_embed"), dtype, resid
+        )
     joined = [
-        _same(cache["resid_post", n - 1], cache["resid_pre", n], "resid_post[l] = resid_pre[l + 1]", "")
+        _same(
+            cache["resid_post", n - 1],
+            cache["resid_pre", n],
+            "resid_post[l] = resid_pre[l + 1]",
+            "",
+        )
         for n in range(1, model.cfg.n_layers)
     ]
     yield from _worst(joined)
@@ -199,8 +205,7 @@ def _attention(model: HookedModel, cache: ActivationCache) -> Iterator[Check]:
 
 
 def _head(model: HookedModel, cache: ActivationCache, logits: Tensor) -> Check:
-    with torch.no_grad():
-        read = model.unembed(model.ln_final(cache["resid_post", model.cfg.n_layers - 1]))
+    read = model.unembed(model.ln_final(cache["resid_post", model.cfg.n_layers - 1]))
     sites = ("ln_final",)
     return _close(read, logits, "lens at the last layer = logits", sites, model.cfg.dtype, logits)
 
@@ -229,7 +234,9 @@ def _perturbed(model: HookedModel, tokens: Tensor) -> Iterator[Check]:
         "noise at any site moves the logits",
         not still,
         float(moved.min()),
-        f"smallest move; still: {', '.join(still)}" if still else f"smallest of {len(places)} moves",
+        f"smallest move; still: {', '.join(still)}"
+        if still
+        else f"smallest of {len(places)} moves",
         tuple(dict.fromkeys(still.values())),
     )
     # In a row where a sum itself was edited, its terms no longer add up to it, as they should not.

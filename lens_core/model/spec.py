@@ -75,7 +75,7 @@ class ModelSpec:
         registry: attention goes through transformers' registry (else through a window).
         block_outputs: how many values a block returns; 0 if it returns a tensor, not a tuple.
         output_class: what the decoder returns.
-        n_heads, n_kv_heads, d_head: as seen in attention.
+        n_heads, n_kv_heads, d_head: as seen in attention; d_final: width of what the head reads.
         copied: sites whose tensors the model changes in place afterwards.
         missing: for each site that the whole model lacks, why.
     """
@@ -93,6 +93,7 @@ class ModelSpec:
     n_heads: int
     n_kv_heads: int
     d_head: int
+    d_final: int
     d_vocab: int
     layers: tuple[LayerSpec, ...]
     copied: frozenset[str] = frozenset()

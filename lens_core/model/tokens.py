@@ -116,7 +116,9 @@ class Tokenization:
         tokenizer = self._tokenizer()
         bos = self.bos_id
         if prepend_bos and bos is None:
-            raise TokenError(f"The tokenizer of {self.cfg.name} has no BOS token; use prepend_bos=False.")
+            raise TokenError(
+                f"The tokenizer of {self.cfg.name} has no BOS token; use prepend_bos=False."
+            )
         ids: list[int] = tokenizer.encode(text, add_special_tokens=prepend_bos is None)
         if not tokenizer.encode(text, add_special_tokens=False):
             raise EmptyPromptError("The prompt is empty; type at least one word.")

@@ -75,7 +75,7 @@ class Weights:
         Raises:
             UnknownSiteError: the model has none.
         """
-        if self.spec.pos_embed is None:
+        if self.spec.pos_embed is None or self.cfg.position_kind != "learned":
             raise UnknownSiteError(f"{self.cfg.name} has no learned position embedding.")
         module = module_at(self.hf_model, self.spec.pos_embed)
         offset = getattr(module, "offset", 0)  # OPT keeps two rows for padding
