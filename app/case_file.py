@@ -21,7 +21,6 @@ def case_file(presets: Sequence[Preset], *, max_chars: int = 2000) -> str:
         bind="query-params",
         max_chars=max_chars,
         placeholder="Type the start of a sentence and press Enter, or take an example below",
-        help="The case file: it goes with you from lab to lab and is part of this page's address.",
     )
     names = {preset.name: preset for preset in presets}
     here = next((preset.name for preset in presets if preset.prompt == prompt), None)

@@ -1,5 +1,6 @@
-"""The lab as README starts it, in the system's Chromium; skipped where there is none, except in CI."""
+"""The lab as README starts it, in the system's Chromium; skipped where there is none, but in CI."""
 
+import json
 import os
 import re
 import shlex
@@ -111,17 +112,8 @@ class Visit:
 
     def grid(self, prompt: str | None = None) -> None:
         """Wait until the grid, of this prompt if one is given, has been painted."""
-        self.page.wait_for_selector(GRID, timeout=PATIENCE_MS)
-        if prompt is not None:
-            self.page.wait_for_function(
-                """([grid, prompt]) => {
-                    const find = (root) => root.querySelector(grid) ?? [...root.querySelectorAll("*")]
-                        .map((e) => e.shadowRoot && find(e.shadowRoot)).find(Boolean);
-                    return find(document)?.dataset.prompt === prompt;
-                }""",
-                arg=[GRID, prompt],
-                timeout=PATIENCE_MS,
-            )
+        which = "" if prompt is None else f"[data-prompt={json.dumps(prompt)}]"
+        self.page.wait_for_selector(GRID + which, timeout=PATIENCE_MS)
 
     def cell(self, row: int, column: int):
         """A cell of the grid; row 0 is the embedding."""
@@ -170,17 +162,14 @@ def visit(chromium: Browser, lab: str) -> Iterator[Callable[..., Visit]]:
             ):
                 made.foreign.append(request.url)
 
+        def on_socket(opened) -> None:
+            if not opened.url.startswith(address.replace("http", "ws")):
+                made.foreign.append(opened.url)
+
         made.page.on("console", on_console)
         made.page.on("pageerror", lambda error: made.complaints.append(str(error)))
         made.page.on("request", on_request)
-        made.page.on(
-            "websocket",
-            lambda socket: (
-                None
-                if socket.url.startswith(address.replace("http", "ws"))
-                else made.foreign.append(socket.url)
-            ),
-        )
+        made.page.on("websocket", on_socket)
         return made
 
     yield new
