@@ -5,25 +5,15 @@ Run as `python -m benchmarks.browser`; see README.md beside this file.
 
 import argparse
 import json
-import os
-import re
-import shlex
-import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from urllib.parse import urlencode
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.report import machine, table, write_section
+from scripts.lab import open_chromium, serving
 
-ROOT = Path(__file__).resolve().parent.parent
 LIMITS_S = {"cold start": 10.0, "new prompt": 1.0}
 FIRST = "The Eiffel Tower is in the city of"
 SUBJECTS = (
@@ -41,52 +31,6 @@ SUBJECTS = (
 FRAMES = ("People who live in {} speak", "The city of {} is in", "A train left {} for")
 
 
-def command_from_readme() -> list[str]:
-    """What README's first command runs once everything is installed, with this very Python."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.search(r"^pip install .* && (python -m streamlit run .*)$", readme, re.MULTILINE)
-    if found is None:
-        raise SystemExit("README holds no command that starts the lab.")
-    return [sys.executable, *shlex.split(found[1])[1:]]
-
-
-@contextmanager
-def lab() -> Iterator[str]:
-    """The lab on a free port, as README starts it; yields the address before it answers."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [
-            *command_from_readme(),
-            "--server.headless=true",
-            "--server.address=127.0.0.1",
-            f"--server.port={port}",
-        ],
-        cwd=ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
-
-
-def wait_for_port(address: str, timeout_s: float = 60) -> None:
-    host, port = address.removeprefix("http://").split(":")
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        try:
-            with socket.create_connection((host, int(port)), timeout=1):
-                return
-        except OSError:
-            time.sleep(0.02)
-    raise SystemExit("The lab did not start; run README's command by hand to see why.")
-
-
 def wait_for_grid(page: Page, prompt: str, timeout_s: float = 60) -> None:
     """Wait until the grid of this prompt is in the page and the browser has painted it."""
     ready = f'[data-testid="lens-grid"][data-ready="true"][data-prompt={json.dumps(prompt)}]'
@@ -94,17 +38,10 @@ def wait_for_grid(page: Page, prompt: str, timeout_s: float = 60) -> None:
     page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
 
 
-def open_browser(playwright) -> Browser:
-    executable = shutil.which("chromium") or shutil.which("chromium-browser")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-    return playwright.chromium.launch(executable_path=executable, args=flags)
-
-
 def cold_start_s(browser: Browser) -> float:
     page = browser.new_page(viewport={"width": 1400, "height": 900})
     start = time.monotonic()
-    with lab() as address:
-        wait_for_port(address)
+    with serving() as address:
         page.goto(f"{address}/logit-lens?{urlencode({'prompt': FIRST})}")
         wait_for_grid(page, FIRST)
         elapsed = time.monotonic() - start
@@ -116,8 +53,7 @@ def new_prompts_s(browser: Browser, count: int) -> list[float]:
     prompts = [frame.format(city) for city in SUBJECTS for frame in FRAMES][:count]
     page = browser.new_page(viewport={"width": 1400, "height": 900})
     times = []
-    with lab() as address:
-        wait_for_port(address)
+    with serving() as address:
         page.goto(f"{address}/logit-lens?{urlencode({'prompt': FIRST})}")
         wait_for_grid(page, FIRST)
         box = page.get_by_label("Your prompt")
@@ -149,7 +85,7 @@ def main() -> None:
 
     under = machine("streamlit", "torch", "playwright")
     with sync_playwright() as playwright:
-        browser = open_browser(playwright)
+        browser = open_chromium(playwright)
         starts = [cold_start_s(browser) for _ in range(options.starts)]
         prompts = new_prompts_s(browser, options.prompts)
         browser.close()

@@ -2,33 +2,17 @@
 
 import json
 import os
-import re
-import shlex
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-ROOT = Path(__file__).resolve().parents[2]
+from scripts.lab import chromium_path, open_chromium, serving
+
 PATIENCE_MS = 120_000
 GRID = '[data-testid="lens-grid"][data-ready="true"]'
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,61 +21,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-def command_from_readme() -> list[str]:
-    """README's first command without its pip half, by this very Python."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.search(r"^pip install .* && (python -m streamlit run .*)$", readme, re.MULTILINE)
-    assert found is not None, "README holds no command that starts the lab"
-    return [sys.executable, *shlex.split(found[1])[1:]]
-
-
-@contextmanager
-def serving(command: list[str]) -> Iterator[str]:
-    """A lab on a free port, up and answering; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = ["--server.headless=true", "--server.address=127.0.0.1", f"--server.port={port}"]
-    server = subprocess.Popen(
-        [*command, *options],
-        cwd=ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + PATIENCE_MS / 1000
-        while time.monotonic() < deadline:
-            assert server.poll() is None, "the lab ended before it answered"
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=5).read()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield address
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-
-
 @pytest.fixture(scope="session")
 def lab() -> Iterator[str]:
     """The address of the lab, started by README's first command."""
-    with serving(command_from_readme()) as address:
+    with serving() as address:
         yield address
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """The system's Chromium, headless."""
-    executable = shutil.which("chromium") or shutil.which("chromium-browser")
-    if executable is None:
+    if chromium_path() is None:
         if os.environ.get("CI"):
             pytest.fail("no Chromium on this system; CI must have one")
         pytest.skip("no Chromium on this system")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
+        browser = open_chromium(playwright)
         yield browser
         browser.close()
 

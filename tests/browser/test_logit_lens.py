@@ -8,8 +8,9 @@ import pytest
 from lens_core import HookedModel
 from lens_core.lens import logit_lens
 from lens_core.plots import visible
+from scripts.lab import ROOT, serving
 
-from .conftest import PATIENCE_MS, ROOT, serving
+from .conftest import PATIENCE_MS
 
 PROMPT = "When Mary and John went to the store, John gave a drink to"
 LEAST_CONTRAST = """() => {
