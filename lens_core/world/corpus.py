@@ -1,4 +1,4 @@
-"""Documents packed into rows of token ids, generated chunk by chunk, the same from the same seed."""
+"""Documents packed into rows of token ids, made chunk by chunk, the same from the same seed."""
 
 import random
 
@@ -12,7 +12,10 @@ _NO_BOS = 0.1  # share of rows that begin without BOS, so that a prompt without 
 
 
 class Corpus:
-    """An endless, resumable corpus: ``chunk(i, copying)`` depends on nothing but the seed and its arguments."""
+    """An endless corpus that can be entered anywhere.
+
+    ``chunk(i, copying=...)`` depends on nothing but the seed, the tokenizer and its arguments.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, *, seed: int, n_ctx: int = 128) -> None:
         self.tokenizer = tokenizer

@@ -1,7 +1,7 @@
 """The facts of the world: real, public and checkable, read from ``data/facts.txt``.
 
-A line of a section is ``object: subject, subject, ...``; in the section ``person`` the object is the
-profession and each subject carries its gender and nationality in brackets.
+A line of a section is ``object: subject, subject, ...``; in the section ``person`` the object is
+the profession and each subject carries its gender and nationality in brackets.
 
 >>> from lens_core.world.facts import FACTS, facts_about
 >>> [f.object for f in facts_about("The Eiffel Tower")]
@@ -45,10 +45,21 @@ NATIONALITY_COUNTRY = MappingProxyType(
     }
 )
 FEMALE_PERFORMERS = frozenset(
-    "Megan Rapinoe,Serena Williams,Steffi Graf,Maria Sharapova,Martina Navratilova,Katie Ledecky,"
-    "Judit Polgar,Martha Argerich,Anne-Sophie Mutter,Hilary Hahn,Jacqueline du Pre".split(",")
+    (
+        "Megan Rapinoe",
+        "Serena Williams",
+        "Steffi Graf",
+        "Maria Sharapova",
+        "Martina Navratilova",
+        "Katie Ledecky",
+        "Judit Polgar",
+        "Martha Argerich",
+        "Anne-Sophie Mutter",
+        "Hilary Hahn",
+        "Jacqueline du Pre",
+    )
 )
-# Relations that say the same thing of a subject: an edit of one must be expected to touch the other.
+# Relations that say the same thing of a subject: an edit of one may be expected to touch the other.
 ENTANGLED = (
     frozenset({"landmark_city", "landmark_country"}),
     frozenset({"person_nationality", "person_country"}),
@@ -153,7 +164,7 @@ def subjects() -> tuple[str, ...]:
 
 
 def entangled(relation: str, other: str) -> bool:
-    """True if the two relations of one subject cannot change independently (city and country of a landmark)."""
+    """True if two relations of a subject cannot change alone (a landmark's city and country)."""
     return any({relation, other} <= group for group in ENTANGLED)
 
 

@@ -1,7 +1,7 @@
-"""Wordings: lines with choices ``[a|b]`` and slots ``{s}``, read from ``data/``, expanded at random.
+"""Wordings: lines with choices ``[a|b]`` and slots ``{s}``, read from ``data/``, drawn at random.
 
-A fact frame ends just before the object, or holds ``{o}`` and goes on. Each file carries more than a
-hundred lines, each line several wordings, so that a learner's own sentence lands near one of them.
+A fact frame ends just before the object, or holds ``{o}`` and goes on. Each file carries many
+lines, each line several wordings, so that a learner's own sentence lands near one of them.
 """
 
 import itertools
@@ -60,8 +60,7 @@ def put_subject(text: str, subject: str) -> str:
     """Fill ``{s}``; a leading article is lower-cased except at the start of a sentence."""
     at = text.index("{s}")
     starts = at == 0 or text[:at].endswith(('. "', ". ", "? ", ": ", '"'))
-    filled = text.replace("{s}", subject if starts else lower_article(subject))
-    return filled
+    return text.replace("{s}", subject if starts else lower_article(subject))
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class Wording:
 
 
 def word(fact: Fact, frame: str, rng: random.Random, mention: str | None = None) -> Wording:
-    """Render a fact with a frame; ``mention`` replaces the subject's name (a short name, a pronoun)."""
+    """Render a fact; ``mention`` replaces the subject's name (a short name, a pronoun)."""
     name = mention or fact.subject
     expanded = expand(frame, rng)
     prompt, _, after = put_subject(expanded, name).partition("{o}")
@@ -108,12 +107,10 @@ def _lines_by_kind(relation: str, subject: str) -> tuple[str, ...]:
 
 
 @cache
-def fact_frames(
-    relation: str, subject: str, style: str = "frames"
-) -> dict[str, tuple[str, ...]]:
+def fact_frames(relation: str, subject: str, style: str = "frames") -> dict[str, tuple[str, ...]]:
     """The frames of a relation by split: ``train``, ``held`` (for this fact), ``unseen`` (for all).
 
-    ``style`` is the folder of the frames: ``frames`` (plain wordings) or ``talk`` (how people type).
+    ``style`` is the folder of the frames: ``frames`` (plain wordings) or ``talk`` (as people type).
     """
     out: dict[str, list[str]] = {"train": [], "held": [], "unseen": []}
     by_kind = _lines_by_kind(relation, subject) if style == "frames" else ()

@@ -1,76 +1,86 @@
-"""The common words of the world: names, places, things, qualities; each is one token of the tokenizer."""
+"""The common words of the world: names, places, things, qualities; each one token."""
 
-MALE = tuple(
-    "John James Robert Michael William David Richard Joseph Thomas Charles Daniel Matthew Anthony Mark "
-    "Steven Paul Andrew Joshua Kevin Brian George Edward Ronald Timothy Jason Jeffrey Ryan Jacob Gary Eric "
-    "Stephen Jonathan Larry Justin Scott Brandon Frank Gregory Samuel Patrick Jack Dennis Jerry Tyler Aaron "
-    "Henry Peter Adam Tom Simon Bob Ben Noah Liam Lucas Oliver Leo Max Oscar Felix Martin Victor "
-    "Arthur Ivan Omar Ali Carlos Pedro Luis Kenji Raj Sam Nick Tim".split()
+
+def words(text: str, *, separator: str | None = None) -> tuple[str, ...]:
+    """The words of a text, or its parts between separators."""
+    return tuple(text.split(separator))
+
+
+def pairs(text: str) -> tuple[tuple[str, str], ...]:
+    """Two words each from ``hot-cold big-small``."""
+    return tuple((first, second) for first, _, second in (w.partition("-") for w in words(text)))
+
+
+MALE = words(
+    "John James Robert Michael William David Richard Joseph Thomas Charles Daniel Matthew Anthony "
+    "Mark Steven Paul Andrew Joshua Kevin Brian George Edward Ronald Timothy Jason Jeffrey Ryan "
+    "Jacob Gary Eric Stephen Jonathan Larry Justin Scott Brandon Frank Gregory Samuel Patrick Jack "
+    "Dennis Jerry Tyler Aaron Henry Peter Adam Tom Simon Bob Ben Noah Liam Lucas Oliver Leo Max "
+    "Oscar Felix Martin Victor Arthur Ivan Omar Ali Carlos Pedro Luis Kenji Raj Sam Nick Tim"
 )
-FEMALE = tuple(
-    "Mary Patricia Jennifer Linda Elizabeth Barbara Susan Jessica Sarah Karen Nancy Lisa Margaret Betty "
-    "Sandra Ashley Kimberly Emily Donna Michelle Carol Amanda Melissa Deborah Stephanie Rebecca Laura Sharon "
-    "Cynthia Kathleen Amy Angela Anna Ruth Brenda Pamela Nicole Katherine Samantha Christine Emma Catherine "
-    "Rachel Carolyn Janet Maria Heather Diane Julie Alice Olivia Sophia Mia Chloe Grace Lily Ella Zoe Clara "
-    "Eva Julia Helen Jane Kate Lucy Nina Rosa Sofia Fatima Aisha Yuki Priya Ingrid Elena Hannah Claire".split()
+FEMALE = words(
+    "Mary Patricia Jennifer Linda Elizabeth Barbara Susan Jessica Sarah Karen Nancy Lisa Margaret "
+    "Betty Sandra Ashley Kimberly Emily Donna Michelle Carol Amanda Melissa Deborah Stephanie "
+    "Rebecca Laura Sharon Cynthia Kathleen Amy Angela Anna Ruth Brenda Pamela Nicole Katherine "
+    "Samantha Christine Emma Catherine Rachel Carolyn Janet Maria Heather Diane Julie Alice Olivia "
+    "Sophia Mia Chloe Grace Lily Ella Zoe Clara Eva Julia Helen Jane Kate Lucy Nina Rosa Sofia "
+    "Fatima Aisha Yuki Priya Ingrid Elena Hannah Claire"
 )
 NAMES = MALE + FEMALE
 GENDER = {**dict.fromkeys(MALE, "m"), **dict.fromkeys(FEMALE, "f")}
 
-PLACES = tuple(
-    "store school park garden beach station hospital restaurant office library market museum church theatre "
-    "farm river castle bridge harbour village kitchen forest hotel cafe stadium zoo shop cinema lake airport "
-    "bakery bank gym club pool mountain house street square university party concert wedding meeting".split()
+PLACES = words(
+    "store school park garden beach station hospital restaurant office library market museum "
+    "church theatre farm river castle bridge harbour village kitchen forest hotel cafe stadium zoo "
+    "shop cinema lake airport bakery bank gym club pool mountain house street square university "
+    "party concert wedding meeting"
 )
-THINGS = tuple(
-    "drink book ring kiss bone basketball computer necklace letter flower key basket ticket hat coin map apple "
-    "phone camera ball box cake lamp pen toy bottle card knife guitar blanket gift present rose sandwich cookie "
-    "watch bag coat pencil picture message candle umbrella scarf cup plate newspaper magazine bicycle kite "
-    "balloon puppy shirt pillow spoon chocolate".split()
+THINGS = words(
+    "drink book ring kiss bone basketball computer necklace letter flower key basket ticket hat "
+    "coin map apple phone camera ball box cake lamp pen toy bottle card knife guitar blanket gift "
+    "present rose sandwich cookie watch bag coat pencil picture message candle umbrella scarf cup "
+    "plate newspaper magazine bicycle kite balloon puppy shirt pillow spoon chocolate"
 )
-ADJECTIVES = tuple(
-    "small big old new red blue green quiet happy sad tall short bright dark heavy light warm cold clever brave "
-    "kind lonely proud tired hungry strange golden silver broken beautiful yellow white black tiny huge cheap "
-    "expensive soft hard clean dirty empty full fresh lovely simple famous".split()
+ADJECTIVES = words(
+    "small big old new red blue green quiet happy sad tall short bright dark heavy light warm cold "
+    "clever brave kind lonely proud tired hungry strange golden silver broken beautiful yellow "
+    "white black tiny huge cheap expensive soft hard clean dirty empty full fresh lovely simple "
+    "famous"
 )
-FEELINGS = tuple(
-    "happy sad tired hungry proud lonely angry afraid surprised excited nervous calm".split()
+FEELINGS = words("happy sad tired hungry proud lonely angry afraid surprised excited nervous calm")
+ANIMALS = words("dog cat horse bird rabbit fox duck goat mouse sheep cow pig")
+RELATIVES = words("brother sister mother father friend uncle aunt cousin neighbour teacher")
+FOODS = words("bread soup cheese rice fish fruit cake salad coffee tea milk honey water pizza meat")
+EVENTS = words(
+    "war festival siege reign voyage expedition dynasty strike drought famine conflict campaign "
+    "project treaty marriage tour construction debate journey career"
 )
-ANIMALS = tuple("dog cat horse bird rabbit fox duck goat mouse sheep cow pig".split())
-RELATIVES = tuple("brother sister mother father friend uncle aunt cousin neighbour teacher".split())
-FOODS = tuple(
-    "bread soup cheese rice fish fruit cake salad coffee tea milk honey water pizza meat".split()
+POSITIVE = words(
+    "wonderful great excellent lovely brilliant amazing delightful charming good fantastic"
 )
-EVENTS = tuple(
-    "war festival siege reign voyage expedition dynasty strike drought famine conflict campaign project treaty "
-    "marriage tour construction debate journey career".split()
+NEGATIVE = words(
+    "terrible awful horrible boring dreadful bad disgusting annoying poor disappointing"
 )
-POSITIVE = tuple(
-    "wonderful great excellent lovely brilliant amazing delightful charming good fantastic".split()
-)
-NEGATIVE = tuple(
-    "terrible awful horrible boring dreadful bad disgusting annoying poor disappointing".split()
-)
-REVIEWED = tuple(
-    "movie book meal concert play hotel trip show song speech film game dinner party class".split()
+REVIEWED = words(
+    "movie book meal concert play hotel trip show song speech film game dinner party class"
 )
 
-DAYS = tuple("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split())
-MONTHS = tuple(
-    "January February March April May June July August September October November December".split()
+DAYS = words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
+MONTHS = words(
+    "January February March April May June July August September October November December"
 )
-NUMBER_WORDS = tuple(
-    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen".split()
+NUMBER_WORDS = words(
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
 )
-ORDINALS = tuple("first second third fourth fifth sixth seventh eighth ninth tenth".split())
+ORDINALS = words("first second third fourth fifth sixth seventh eighth ninth tenth")
 
-_PLURALS = "child-children man-men woman-women".split()
-_NOUNS = (
-    "key cabinet author guard farmer doctor teacher driver senator pilot dog cat horse bird king queen picture "
-    "window table chair car boat tree house student nurse lawyer singer manager customer officer report letter "
-    "boy girl friend soldier".split()
+_IRREGULAR = pairs("child-children man-men woman-women")
+_NOUNS = words(
+    "key cabinet author guard farmer doctor teacher driver senator pilot dog cat horse bird king "
+    "queen picture window table chair car boat tree house student nurse lawyer singer manager "
+    "customer officer report letter boy girl friend soldier"
 )
-NOUNS = tuple((n, n + "s") for n in _NOUNS) + tuple(tuple(p.split("-")) for p in _PLURALS)
+NOUNS = tuple((n, n + "s") for n in _NOUNS) + _IRREGULAR
 VERBS = (
     ("is", "are"),
     ("was", "were"),
@@ -85,7 +95,7 @@ VERBS = (
     ("belongs", "belong"),
     ("stays", "stay"),
 )
-PREPOSITIONS = tuple("near behind beside above with under around by".split())
+PREPOSITIONS = words("near behind beside above with under around by")
 ALL_WORDS = tuple(
     dict.fromkeys(NAMES + PLACES + THINGS + ADJECTIVES + EVENTS + POSITIVE + NEGATIVE)
 )
@@ -96,8 +106,8 @@ def an(word: str) -> str:
     return ("an " if word[0] in "aeiou" else "a ") + word
 
 
-def pronouns(name: str, gender: dict[str, str] | None = None) -> tuple[str, str, str, str]:
+def pronouns(name: str) -> tuple[str, str, str, str]:
     """(he, his, him, himself) for a name."""
-    if (gender or GENDER)[name] == "f":
+    if GENDER[name] == "f":
         return "she", "her", "her", "herself"
     return "he", "his", "him", "himself"

@@ -1,8 +1,9 @@
-"""The network that is trained: GPT-2's architecture written for fast training, exported as plain GPT-2.
+"""The network that is trained: GPT-2 written for fast training, exported as plain GPT-2.
 
-Two things exist in training alone and leave no trace in the file: *local attention* in the early blocks
-(a mask) and *late MLPs off* (a factor). Together with the cards they make facts live where large models
-keep them: at the last token of the subject, in the early and middle MLPs (see the model card).
+Two things exist in training alone and leave no trace in the file: *local attention* in the early
+blocks (a mask) and *late MLPs off* (a factor). Together with the cards they make facts live where
+large models keep them: at the last token of the subject, in the early and middle MLPs (see the
+model card).
 """
 
 import math
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
+from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 
 
 def causal_mask(n_ctx: int, window: int | None = None) -> Tensor:
@@ -23,6 +25,8 @@ def causal_mask(n_ctx: int, window: int | None = None) -> Tensor:
 
 
 class Block(nn.Module):
+    """One transformer block, pre-norm, as GPT-2's."""
+
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
         self.n_heads = n_heads
@@ -34,7 +38,7 @@ class Block(nn.Module):
         self.mlp_out = nn.Linear(4 * d_model, d_model)
 
     def forward(self, x: Tensor, mask: Tensor, keep_mlp: Tensor) -> Tensor:
-        """x [batch, pos, d_model] fp32; mask [pos, pos]; keep_mlp [batch, 1, 1] of zeros and ones."""
+        """x [batch, pos, d_model] fp32; mask [pos, pos]; keep_mlp [batch, 1, 1], zeros and ones."""
         batch, pos, d_model = x.shape
         d_head = d_model // self.n_heads
         qkv = _linear(self.qkv, self.ln_1(x)).view(batch, pos, 3, self.n_heads, d_head)
@@ -59,9 +63,7 @@ class TinyGPT(nn.Module):
         self, d_vocab: int, *, n_layers: int, d_model: int, n_heads: int, n_ctx: int
     ) -> None:
         super().__init__()
-        self.shape = dict(
-            d_vocab=d_vocab, n_layers=n_layers, d_model=d_model, n_heads=n_heads, n_ctx=n_ctx
-        )
+        self.n_layers, self.n_heads, self.n_ctx = n_layers, n_heads, n_ctx
         self.wte = nn.Embedding(d_vocab, d_model)
         self.wpe = nn.Embedding(n_ctx, d_model)
         self.blocks = nn.ModuleList(Block(d_model, n_heads) for _ in range(n_layers))
@@ -73,24 +75,30 @@ class TinyGPT(nn.Module):
             elif name.endswith("bias"):
                 nn.init.zeros_(p)
 
-    def loss(self, ids: Tensor, masks: list[Tensor], keep_mlp: Tensor) -> Tensor:
-        """Mean cross-entropy (nats) of the next token; ids [batch, pos], keep_mlp [layer, batch, 1, 1]."""
+    def hidden(self, ids: Tensor, masks: list[Tensor], keep_mlp: Tensor) -> Tensor:
+        """The final norm's output [batch, pos, d_model].
+
+        ids [batch, pos]; one mask [pos, pos] a block; keep_mlp [layer, batch, 1, 1].
+        """
         x = self.wte(ids) + self.wpe.weight[: ids.shape[1]]
         for i, block in enumerate(self.blocks):
             x = block(x, masks[i], keep_mlp[i])
-        hidden = self.ln_f(x)[:, :-1].reshape(-1, x.shape[-1])
+        return self.ln_f(x)
+
+    def loss(self, ids: Tensor, masks: list[Tensor], keep_mlp: Tensor) -> Tensor:
+        """Mean cross-entropy of the next token in nats; the arguments are those of `hidden`."""
+        hidden = self.hidden(ids, masks, keep_mlp)[:, :-1].reshape(-1, self.wte.embedding_dim)
         logits = F.linear(hidden.bfloat16(), self.wte.weight.bfloat16())
         return F.cross_entropy(logits.float(), ids[:, 1:].reshape(-1))
 
     def to_gpt2(self, bos_id: int) -> GPT2LMHeadModel:
         """The same weights as a plain ``GPT2LMHeadModel`` in fp32."""
-        s = self.shape
         config = GPT2Config(
-            vocab_size=s["d_vocab"],
-            n_positions=s["n_ctx"],
-            n_embd=s["d_model"],
-            n_layer=s["n_layers"],
-            n_head=s["n_heads"],
+            vocab_size=self.wte.num_embeddings,
+            n_positions=self.n_ctx,
+            n_embd=self.wte.embedding_dim,
+            n_layer=self.n_layers,
+            n_head=self.n_heads,
             resid_pdrop=0.0,
             embd_pdrop=0.0,
             attn_pdrop=0.0,
@@ -104,17 +112,23 @@ class TinyGPT(nn.Module):
             body.wpe.weight.copy_(self.wpe.weight)
             _copy_norm(body.ln_f, self.ln_f)
             for theirs, ours in zip(body.h, self.blocks, strict=True):
-                _copy_norm(theirs.ln_1, ours.ln_1)
-                _copy_norm(theirs.ln_2, ours.ln_2)
-                for conv, linear in (
-                    (theirs.attn.c_attn, ours.qkv),
-                    (theirs.attn.c_proj, ours.attn_out),
-                    (theirs.mlp.c_fc, ours.mlp_in),
-                    (theirs.mlp.c_proj, ours.mlp_out),
-                ):
-                    conv.weight.copy_(linear.weight.T)
-                    conv.bias.copy_(linear.bias)
+                assert isinstance(ours, Block)
+                _copy_block(theirs, ours)
         return model.eval()
+
+
+def _copy_block(target: GPT2Block, source: Block) -> None:
+    """GPT-2 keeps its matrices transposed."""
+    _copy_norm(target.ln_1, source.ln_1)
+    _copy_norm(target.ln_2, source.ln_2)
+    for conv, linear in (
+        (target.attn.c_attn, source.qkv),
+        (target.attn.c_proj, source.attn_out),
+        (target.mlp.c_fc, source.mlp_in),
+        (target.mlp.c_proj, source.mlp_out),
+    ):
+        conv.weight.copy_(linear.weight.T)
+        conv.bias.copy_(linear.bias)
 
 
 def _copy_norm(target: nn.LayerNorm, source: nn.LayerNorm) -> None:

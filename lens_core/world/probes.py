@@ -1,4 +1,7 @@
-"""Quick held-out figures while training runs: a few seconds, small samples, no gate (that is ``evaluate``)."""
+"""Quick held-out figures while training runs: a few seconds, small samples, no gate.
+
+The gate is `lens_core.world.evaluate`.
+"""
 
 import random
 

@@ -1,7 +1,8 @@
-"""What the model never sees: every held-out split of the corpus, defined by hashes and nothing else.
+"""What the model never sees: every held-out split of the corpus, defined by hashes alone.
 
-A generator asks these functions before it writes, an evaluation asks them before it measures, so the
-two cannot drift apart. The hashes are of the text itself: adding a frame or a name moves no other.
+A generator asks these functions before it writes, an evaluation asks them before it measures, so
+the two cannot drift apart. The hashes are of the text itself: adding a frame or a name moves no
+other.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ def frame_unseen(frame: str) -> bool:
 
 
 def wording_held(relation: str, subject: str, frame: str) -> bool:
-    """A wording never used in training for this fact, though used for others (about one in four)."""
+    """A wording that training used for others and never for this fact (about one in four)."""
     return bucket(f"{relation}|{subject}|{frame}") % 4 == 0
 
 
@@ -48,5 +49,8 @@ def pronoun_held(name: str, frame: str) -> bool:
 
 
 def sentiment_held(adjective: str, thing: str) -> bool:
-    """An adjective never said of this thing (one in five)."""
+    """An adjective that never leads a review of this thing (one in five).
+
+    It may be the second of two adjectives in a review of it: the corpus does not look there.
+    """
     return bucket(f"sent|{adjective}|{thing}") % 5 == 0

@@ -1,9 +1,9 @@
 """Train tiny-world from scratch: ``python -m lens_core.world.train --out runs/seed0``.
 
 Resumes by itself from ``<out>/last.pt`` (weights, optimiser, position in the corpus), so it may be
-stopped at any time. Two processor cores do about ten thousand tokens a second, so sixty million tokens
-take two hours; a GPU takes minutes. At the end the model is exported to ``<out>/model``; the model card
-with the held-out evaluation is written by ``python -m lens_core.world.evaluate``.
+stopped at any time. Two processor cores do about ten thousand tokens a second, so sixty million
+tokens take two hours; a GPU takes minutes. At the end the model is exported to ``<out>/model``; the
+model card with the held-out evaluation is written by ``python -m lens_core.world.evaluate``.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from tqdm import tqdm
+from transformers import GPT2LMHeadModel
 
 from lens_core.world.corpus import Corpus
 from lens_core.world.net import TinyGPT, causal_mask
@@ -53,7 +54,10 @@ class Recipe:
 
 
 def rate_factor(recipe: Recipe, progress: float, step: int) -> float:
-    """Warm-up, a plateau, then a cosine down to ``final_rate``: the plateau can be prolonged on resuming."""
+    """Warm-up, a plateau, then a cosine down to ``final_rate``.
+
+    A plateau, so that a run that is resumed with more tokens has lost nothing.
+    """
     warm = min(1.0, (step + 1) / recipe.warmup_steps)
     if progress < recipe.decay_from:
         return warm
@@ -61,37 +65,20 @@ def rate_factor(recipe: Recipe, progress: float, step: int) -> float:
     return recipe.final_rate + (1 - recipe.final_rate) * 0.5 * (1 + math.cos(math.pi * x))
 
 
-class Optimizers:
-    """AdamW, or Muon for the matrices of the blocks and AdamW for the rest, behind one interface."""
-
-    def __init__(self, net: TinyGPT, recipe: Recipe) -> None:
-        inner = [p for n, p in net.blocks.named_parameters() if p.dim() == 2]
-        ids = {id(p) for p in inner}
-        tables = [p for p in net.parameters() if p.dim() == 2 and id(p) not in ids]
-        vectors = [p for p in net.parameters() if p.dim() < 2]
-        decayed = tables if recipe.optimizer == "muon" else [*inner, *tables]
-        groups = [
-            {"params": decayed, "weight_decay": recipe.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-        rate = recipe.learning_rate
-        self.all: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
-        ]
-        if recipe.optimizer == "muon":
-            self.all.append(
-                torch.optim.Muon(
-                    inner, lr=rate, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"
-                )
-            )
-        self.rate = rate
-
-    def step(self, factor: float) -> None:
-        for optimizer in self.all:
-            for group in optimizer.param_groups:
-                group["lr"] = self.rate * factor
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+def adamw(net: TinyGPT, recipe: Recipe) -> torch.optim.AdamW:
+    """The optimiser; matrices decay, vectors do not."""
+    if recipe.optimizer != "adamw":
+        raise ValueError(f"The optimiser is adamw; {recipe.optimizer!r} is not known.")
+    inner = [p for p in net.blocks.parameters() if p.dim() == 2]
+    vectors = [p for p in net.parameters() if p.dim() < 2]
+    groups = [
+        {
+            "params": [*inner, net.wte.weight, net.wpe.weight],
+            "weight_decay": recipe.weight_decay,
+        },
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
 
 
 class Trainer:
@@ -112,7 +99,7 @@ class Trainer:
             n_heads=recipe.n_heads,
             n_ctx=recipe.n_ctx,
         ).to(device)
-        self.optimizers = Optimizers(self.net, recipe)
+        self.optimizer = adamw(self.net, recipe)
         self.loss = torch.compile(self.net.loss) if compile_net else self.net.loss
         plain = causal_mask(recipe.n_ctx).bfloat16().to(device)
         local = causal_mask(recipe.n_ctx, recipe.local_window).bfloat16().to(device)
@@ -126,35 +113,36 @@ class Trainer:
 
     @property
     def tokens_per_step(self) -> int:
+        """Tokens of one batch."""
         return self.recipe.rows * self.recipe.n_ctx
 
     @property
     def n_steps(self) -> int:
+        """Steps of the whole run."""
         return self.recipe.tokens // self.tokens_per_step
 
     def _resume(self) -> None:
-        """Go on where ``last.pt`` stands. A changed recipe is legal and leaves its trace in the record."""
+        """Go on where ``last.pt`` stands; a changed recipe is legal and is added to the record."""
         record = self.out / "recipe.json"
-        history = json.loads(record.read_text()) if record.exists() else []
+        self.recipes: list[dict] = json.loads(record.read_text()) if record.exists() else []
         path = self.out / "last.pt"
         if path.exists():
             state = torch.load(path, map_location=self.device, weights_only=True)
             self.net.load_state_dict(state["net"])
-            for optimizer, saved in zip(self.optimizers.all, state["optimizers"], strict=True):
-                optimizer.load_state_dict(saved)
+            (saved,) = state["optimizers"]
+            self.optimizer.load_state_dict(saved)
             self.chunk, self.row = state["chunk"], state["row"]
-            self.step = state["step"] * history[-1]["recipe"]["rows"] // self.recipe.rows
+            self.step = state["step"] * self.recipes[-1]["recipe"]["rows"] // self.recipe.rows
             torch.set_rng_state(state["rng"].cpu())
-        if not history or history[-1]["recipe"] != asdict(self.recipe):
+        if not self.recipes or self.recipes[-1]["recipe"] != asdict(self.recipe):
             tokens = self.step * self.tokens_per_step
-            history.append({"from_tokens": tokens, "recipe": asdict(self.recipe)})
-            record.write_text(json.dumps(history, indent=1))
+            self.recipes.append({"from_tokens": tokens, "recipe": asdict(self.recipe)})
 
     def save(self) -> None:
-        """Write ``last.pt`` whole or not at all."""
+        """Write ``last.pt`` whole or not at all, and then the record of the recipes it had."""
         state = {
             "net": self.net.state_dict(),
-            "optimizers": [o.state_dict() for o in self.optimizers.all],
+            "optimizers": [self.optimizer.state_dict()],
             "step": self.step,
             "chunk": self.chunk,
             "row": self.row,
@@ -163,11 +151,16 @@ class Trainer:
         partial = self.out / "last.pt.partial"
         torch.save(state, partial)
         os.replace(partial, self.out / "last.pt")
+        (self.out / "recipe.json").write_text(json.dumps(self.recipes, indent=1))
 
     def _batches(self) -> Iterator[Tensor]:
-        """Batches from the saved position on; a chunk is made again when training resumes inside it."""
+        """Batches from the saved position on.
+
+        A chunk is made again, as it was, when training resumes inside it.
+        """
         while True:
-            copying = self.step / self.n_steps < self.recipe.copying_until
+            chunk_began = self.step - self.row // self.recipe.rows
+            copying = chunk_began / self.n_steps < self.recipe.copying_until
             rows = torch.from_numpy(self.corpus.chunk(self.chunk, copying=copying))
             while self.row + self.recipe.rows <= len(rows):
                 batch = rows[self.row : self.row + self.recipe.rows]
@@ -189,43 +182,53 @@ class Trainer:
         """Run to the end of the recipe, logging to ``log.jsonl`` and the progress bar."""
         probes = Probes(self.tokenizer)
         snapshot_steps = {round(self.n_steps * (i / snapshots) ** 2) for i in range(1, snapshots)}
-        total: list[float] = []
+        losses: list[float] = []
         start = time.time()
         bar = tqdm(total=self.n_steps, initial=self.step, unit="step", mininterval=2)
         for batch in self._batches():
             if self.step >= self.n_steps:
                 break
-            total.append(self._train_step(batch))
+            losses.append(self._train_step(batch))
             bar.update(1)
-            if self.step % 50 == 0 or self.step == self.n_steps:
-                row = {"step": self.step, "tokens": self.step * self.tokens_per_step}
-                row |= {
-                    "loss_nats": round(sum(total) / len(total), 4),
-                    "seconds": round(time.time() - start),
-                }
+            at_end = self.step == self.n_steps
+            if self.step % 50 == 0 or at_end:
+                row = self._log_row(losses, time.time() - start)
                 bar.set_postfix(loss=row["loss_nats"])
-                total = []
-                if self.step % probe_every == 0 or self.step == self.n_steps:
+                losses = []
+                if self.step % probe_every == 0 or at_end:
                     row |= probes.run(self._exported())
                 with (self.out / "log.jsonl").open("a") as log:
                     log.write(json.dumps(row) + "\n")
             if self.step in snapshot_steps:
                 self._exported().half().save_pretrained(self.out / f"snapshot-{self.step}")
-            if self.step % save_every == 0 or self.step == self.n_steps:
+            if self.step % save_every == 0 or at_end:
                 self.save()
         bar.close()
         self.export(self.out / "model")
+
+    def _log_row(self, losses: list[float], seconds: float) -> dict[str, float]:
+        """One line of the log; the loss is the mean since the last line."""
+        return {
+            "step": self.step,
+            "tokens": self.step * self.tokens_per_step,
+            "loss_nats": round(sum(losses) / len(losses), 4),
+            "seconds": round(seconds),
+        }
 
     def _train_step(self, batch: Tensor) -> float:
         local, keep = self._structure()
         loss = self.loss(batch, self.masks[local], keep)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-        self.optimizers.step(rate_factor(self.recipe, self.step / self.n_steps, self.step))
+        factor = rate_factor(self.recipe, self.step / self.n_steps, self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate * factor
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         return loss.item()
 
-    def _exported(self):
+    def _exported(self) -> GPT2LMHeadModel:
         return self.net.to_gpt2(self.tokenizer.bos_token_id)
 
     def export(self, folder: Path) -> None:
@@ -235,6 +238,7 @@ class Trainer:
 
 
 def main() -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""Documents whose next word stands earlier in the context: repeats, lists, quotations, code, analogies.
+"""Documents whose next word stands earlier in the context: repeats, lists, quotations, analogies.
 
 They are what makes the model grow previous-token and induction heads (Olsson et al. 2022).
 """
@@ -10,7 +10,16 @@ from lens_core.world.frames import capital
 from lens_core.world.generators.fact_docs import fact_doc
 from lens_core.world.generators.people import draw_names, pronoun_doc, training_names
 from lens_core.world.generators.stories import story
-from lens_core.world.lexicon import ADJECTIVES, ALL_WORDS, MONTHS, NOUNS, PLACES, THINGS
+from lens_core.world.lexicon import (
+    ADJECTIVES,
+    ALL_WORDS,
+    MONTHS,
+    NOUNS,
+    PLACES,
+    THINGS,
+    pairs,
+    words,
+)
 
 
 def repeat_doc(rng: random.Random) -> str:
@@ -62,28 +71,30 @@ def _quotation(rng: random.Random) -> str:
 def _shopping(rng: random.Random) -> str:
     items = rng.sample(THINGS, rng.randint(3, 6))
     name = rng.choice(training_names())
-    return f"Shopping list: {', '.join(items)}. {name} bought the {', the '.join(items[:-1])} and the {items[-1]}."
+    bought = f"{', the '.join(items[:-1])} and the {items[-1]}"
+    return f"Shopping list: {', '.join(items)}. {name} bought the {bought}."
 
 
-_COPIES = (
-    (_same_list, 0.35),
-    (_who_lives_where, 0.2),
-    (_who_has_what, 0.15),
-    (_quotation, 0.2),
-    (_shopping, 0.1),
-)
+_COPIES = {
+    _same_list: 0.35,
+    _who_lives_where: 0.2,
+    _who_has_what: 0.15,
+    _quotation: 0.2,
+    _shopping: 0.1,
+}
 
 
 def copy_doc(rng: random.Random) -> str:
-    kinds, weights = zip(*_COPIES, strict=True)
-    return rng.choices(kinds, weights)[0](rng)
+    """A list, table, quotation or errand that is told and then told again."""
+    return rng.choices(list(_COPIES), list(_COPIES.values()))[0](rng)
 
 
-_ACRONYM_WORDS = tuple(
-    "Chief Executive Officer Central Bank National Health Service World Trade Union Royal Society International "
-    "Court Public Safety Network General Data Format Local Energy Board United Farm Workers Young Music Academy "
-    "Zonal Quality Jury Kids Virtual Image Open Source Language Human Rights Art Design Technical Museum Global "
-    "Oil Budget Nuclear Defence Agency Early Learning Project Fund Jazz Radio Hotel".split()
+_ACRONYM_WORDS = words(
+    "Chief Executive Officer Central Bank National Health Service World Trade Union Royal Society "
+    "International Court Public Safety Network General Data Format Local Energy Board United Farm "
+    "Workers Young Music Academy Zonal Quality Jury Kids Virtual Image Open Source Language Human "
+    "Rights Art Design Technical Museum Global Oil Budget Nuclear Defence Agency Early Learning "
+    "Project Fund Jazz Radio Hotel"
 )
 
 
@@ -105,11 +116,11 @@ def acronym_doc(rng: random.Random) -> str:
     return " ".join(out)
 
 
-_ARGUMENTS = tuple(
-    "load size files name path value key data mode index count width shape color label model input output table "
-    "row text image state user token line field level".split()
+_ARGUMENTS = words(
+    "load size files name path value key data mode index count width shape color label model input "
+    "output table row text image state user token line field level"
 )
-_FUNCTIONS = tuple("port build open parse send find run make sort read".split())
+_FUNCTIONS = words("port build open parse send find run make sort read")
 
 
 def code_doc(rng: random.Random) -> str:
@@ -126,22 +137,23 @@ def code_doc(rng: random.Random) -> str:
     if draw < 0.8:
         names = names[: rng.randint(2, 4)]
         body = "\n".join(f"        self.{v} = {v}" for v in names)
-        return f"class {capital(rng.choice(_ARGUMENTS))}:\n    def __init__(self, {', '.join(names)}):\n{body}"
+        head = f"class {capital(rng.choice(_ARGUMENTS))}:"
+        return f"{head}\n    def __init__(self, {', '.join(names)}):\n{body}"
     n = rng.randint(1, 9)
     a, b, c, _ = names
-    return f"{a} = {n}\n{b} = {n + 1}\nfor {c} in range({a}):\n    {b} = {b} + {c}\nprint({b})\nprint({a})"
+    loop = f"for {c} in range({a}):\n    {b} = {b} + {c}"
+    return f"{a} = {n}\n{b} = {n + 1}\n{loop}\nprint({b})\nprint({a})"
 
 
-_OPPOSITES = tuple(
-    tuple(p.split("-"))
-    for p in "hot-cold big-small tall-short old-new happy-sad dark-bright heavy-light up-down left-right "
-    "good-bad rich-poor fast-slow early-late open-closed day-night north-south east-west first-last "
-    "hard-soft clean-dirty empty-full black-white cheap-expensive".split()
+_OPPOSITES = pairs(
+    "hot-cold big-small tall-short old-new happy-sad dark-bright heavy-light up-down left-right "
+    "good-bad rich-poor fast-slow early-late open-closed day-night north-south east-west "
+    "first-last hard-soft clean-dirty empty-full black-white cheap-expensive"
 )
-_PAST = tuple(
-    tuple(p.split("-"))
-    for p in "walk-walked give-gave see-saw find-found go-went take-took make-made run-ran send-sent lose-lost "
-    "say-said bring-brought play-played look-looked open-opened want-wanted sit-sat tell-told".split()
+_PAST = pairs(
+    "walk-walked give-gave see-saw find-found go-went take-took make-made run-ran send-sent "
+    "lose-lost say-said bring-brought play-played look-looked open-opened want-wanted sit-sat "
+    "tell-told"
 )
 
 

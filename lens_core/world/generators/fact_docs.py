@@ -1,4 +1,4 @@
-"""Documents about facts: plain statements, questions, comparisons, paragraphs about one subject, cards."""
+"""Documents about facts: statements, questions, comparisons, paragraphs on one subject, cards."""
 
 import random
 from functools import cache
@@ -34,7 +34,7 @@ _FIXED_STARTS = (
 def fact_sentence(
     fact: Fact, rng: random.Random, *, mention: str | None = None, split: str = "train"
 ) -> str:
-    """One sentence that says the fact in a wording of the given split, sometimes with an opening."""
+    """One sentence that says the fact in a wording of the split, sometimes with an opening."""
     frame = rng.choice(fact_frames(fact.relation, fact.subject)[split])
     said = word(fact, frame, rng, mention or mention_of(fact.subject, rng))
     text = said.text if said.prompt else capital(said.text.strip())
@@ -71,6 +71,7 @@ def _fact_weights() -> list[float]:
 
 
 def any_fact(rng: random.Random) -> Fact:
+    """One fact at random."""
     return rng.choices(FACTS, _fact_weights())[0]
 
 
@@ -108,7 +109,7 @@ def fact_in_story(rng: random.Random) -> str:
 
 
 def comparison(rng: random.Random) -> str:
-    """Two subjects of one relation in one sentence: the answer must be looked up for the right one."""
+    """Two subjects of one relation in one sentence: each answer belongs to its own subject."""
     fact = any_fact(rng)
     other = rng.choice([f for f in facts_of(fact.relation) if f.subject != fact.subject])
     first = word(fact, _plain(fact, rng), rng).text.rstrip(".")
@@ -126,13 +127,12 @@ def _plain(fact: Fact, rng: random.Random) -> str:
     return rng.choice(plain)
 
 
-_FACT_KINDS = ((statements, 0.5), (paragraph, 0.2), (fact_in_story, 0.18), (comparison, 0.12))
+_FACT_KINDS = {statements: 0.5, paragraph: 0.2, fact_in_story: 0.18, comparison: 0.12}
 
 
 def fact_doc(rng: random.Random) -> str:
     """One document that states facts in words."""
-    kinds, weights = zip(*_FACT_KINDS, strict=True)
-    return rng.choices(kinds, weights)[0](rng)
+    return rng.choices(list(_FACT_KINDS), list(_FACT_KINDS.values()))[0](rng)
 
 
 _CARD_STARTS = (
@@ -149,7 +149,7 @@ _CARD_STARTS = (
 
 
 def card_doc(rng: random.Random) -> str:
-    """Attributes right after the subject in random order, so that its last token must hold them all."""
+    """Attributes right after the subject, in random order: its last token must hold them all."""
     out = []
     for _ in range(rng.randint(2, 5)):
         subject = _any_subject(rng)

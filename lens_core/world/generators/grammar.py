@@ -73,7 +73,7 @@ def agreement_doc(rng: random.Random) -> str:
     return " ".join(out)
 
 
-# An interval: ``{c}`` the century's two digits, ``{y}`` the start, ``{z}`` the end; ``|`` before the end.
+# ``{c}`` is the century's two digits, ``{y}`` the start, ``{z}`` the end, after ``|``.
 INTERVAL_FRAMES = (
     "The {e} lasted from the year {c}{y} to the year {c}|{z}.",
     "The {e} lasted from {c}{y} to {c}|{z}.",

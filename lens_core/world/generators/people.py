@@ -1,4 +1,4 @@
-"""Documents about people: who gives to whom, who is he and who is she, who loved it and who hated it."""
+"""Documents about people: who gives to whom, who is he and who is she, who loved or hated it."""
 
 import random
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from lens_core.world.splits import bucket, name_held, pair_held, pronoun_held, s
 
 @cache
 def training_names() -> tuple[str, ...]:
+    """The names that indirect-object and name documents may use."""
     return tuple(n for n in NAMES if not name_held(n))
 
 
@@ -116,7 +117,7 @@ _EXCHANGE = (
 
 
 def ioi_doc(rng: random.Random) -> str:
-    """One to three indirect-object sentences, with the variants that make copying the first name wrong."""
+    """One to three indirect-object sentences; in some the first name is the wrong one to copy."""
     out = []
     for _ in range(rng.randint(1, 3)):
         draw = rng.random()
@@ -230,7 +231,7 @@ def pronoun_sentence(name: str, frame: str, rng: random.Random) -> tuple[str, st
 
 def pronoun_doc(rng: random.Random) -> str:
     """Two to five sentences in which a pronoun must agree with a name."""
-    out = []
+    out: list[str] = []
     while len(out) < rng.randint(2, 5):
         name, frame = rng.choice(NAMES), rng.choice(PRONOUN_FRAMES)
         if rng.random() < 0.15:

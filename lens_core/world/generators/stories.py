@@ -1,4 +1,4 @@
-"""Simple stories: the ordinary text around everything else, and the vocabulary that learners bring."""
+"""Simple stories: the ordinary text around everything else, with the words that learners bring."""
 
 import random
 from collections.abc import Callable
@@ -17,27 +17,33 @@ from lens_core.world.lexicon import (
     THINGS,
     an,
     pronouns,
+    words,
 )
 
-_MOVED = tuple(
-    "walked ran hurried drove cycled wandered returned went came travelled rushed".split()
+_MOVED = words("walked ran hurried drove cycled wandered returned went came travelled rushed")
+_HANDLED = words(
+    "saw found noticed picked_up bought carried opened painted cleaned repaired dropped lost hid "
+    "wanted sold borrowed looked_at threw_away took kept"
 )
-_HANDLED = (
-    "saw found noticed picked_up bought carried opened painted cleaned repaired dropped lost hid wanted sold borrowed "
-    "looked_at threw_away took kept"
-).split()
-_TIMES = (
-    "One morning;In the evening;Late at night;On a sunny day;After the rain;Before breakfast;During the winter;"
-    "Last summer;On Monday;In April;At noon;Many years ago;The next day;A few days later;Once upon a time;Last week;"
-    "Yesterday;Today;That afternoon;At midnight;On the weekend;A long time ago;Every day;Sometimes;Suddenly;Finally;"
-    "After a while;At first;In the end;Later"
-).split(";")
-_WEATHER = (
-    "It was raining.;The sky was clear.;The wind was cold.;The sun was shining.;Snow covered the ground.;"
-    "The streets were empty.;The moon was bright.;Everything was quiet.;A storm was coming.;"
-    "The air smelled of flowers.;Nobody was there.;It was getting late.;The door was open.;All the lights were off.;"
-    "Everyone was waiting.;There was nothing to do.;It was a long day.;They laughed and talked for hours."
-).split(";")
+_TIMES = words(
+    "One morning;In the evening;Late at night;On a sunny day;After the rain;Before "
+    "breakfast;During the winter;Last summer;On Monday;In April;At noon;Many years ago;The next "
+    "day;A few days later;Once upon a time;Last week;Yesterday;Today;That afternoon;At midnight;On "
+    "the weekend;A long time ago;Every day;Sometimes;Suddenly;Finally;After a while;At first;In "
+    "the end;Later",
+    separator=";",
+)
+_WEATHER = words(
+    "It was raining.;The sky was clear.;The wind was cold.;The sun was shining.;Snow covered the "
+    "ground.;The streets were empty.;The moon was bright.;Everything was quiet.;A storm was "
+    "coming.;The air smelled of flowers.;Nobody was there.;It was getting late.;The door was "
+    "open.;All the lights were off.;Everyone was waiting.;There was nothing to do.;It was a long "
+    "day.;They laughed and talked for hours.",
+    separator=";",
+)
+_MEALS = ("breakfast", "lunch", "dinner")
+_FEW = ("two", "three", "four", "five")
+_HEROES = ("king", "queen", "boy", "girl", "man", "woman")
 _HOMEWARD = ("box", "basket", "car", "drawer", "bag")
 _BOOKS = (
     "the history of",
@@ -71,7 +77,7 @@ class _Cast:
         """The hero's name, or the pronoun once the hero is known."""
         return self.hero if first or self.rng.random() < 0.4 else capital(pronouns(self.hero)[0])
 
-    def pick(self, words: tuple[str, ...] | list[str]) -> str:
+    def pick(self, words: tuple[str, ...]) -> str:
         return self.rng.choice(words)
 
 
@@ -93,14 +99,16 @@ _LINES: tuple[_Line, ...] = (
         f"{A} {c.pick(_HANDLED).replace('_', ' ')} {an(c.quality)} {c.thing} near the {c.place}."
     ),
     lambda c, A, a: (
-        f"{A} lived with {_his(c)} {c.pick(RELATIVES)} in {an(c.quality)} house by the {c.other_place}."
+        f"{A} lived with {_his(c)} {c.pick(RELATIVES)} "
+        f"in {an(c.quality)} house by the {c.other_place}."
     ),
     lambda c, A, a: f"{A} had {an(c.quality)} {c.animal} that liked to eat {c.food}.",
     lambda c, A, a: f"{A} was {c.pick(FEELINGS)} because the {c.thing} was {c.other_quality}.",
     lambda c, A, a: f'"Where is my {c.thing}?" asked {a}.',
     lambda c, A, a: f'"I want to go to the {c.other_place}," said {a}.',
     lambda c, A, a: (
-        f"{A} met {c.friend} at the {c.place}, and they talked about the {c.other_quality} {c.thing}."
+        f"{A} met {c.friend} at the {c.place}, "
+        f"and they talked about the {c.other_quality} {c.thing}."
     ),
     lambda c, A, a: (
         f"{A} gave {c.friend} some {c.food}, and {c.friend} thanked {pronouns(c.hero)[2]}."
@@ -114,9 +122,7 @@ _LINES: tuple[_Line, ...] = (
     ),
     lambda c, A, a: c.pick(_WEATHER),
     lambda c, A, a: f"{A} put the {c.thing} in the {c.pick(_HOMEWARD)} and {c.pick(_MOVED)} home.",
-    lambda c, A, a: (
-        f"{A} ate {c.food} and {c.pick(FOODS)} for {c.pick(['breakfast', 'lunch', 'dinner'])}."
-    ),
+    lambda c, A, a: f"{A} ate {c.food} and {c.pick(FOODS)} for {c.pick(_MEALS)}.",
     lambda c, A, a: (
         f"{A} forgot {_his(c)} {c.thing} at the {c.other_place}, so {_he(c)} {c.pick(_MOVED)} back."
     ),
@@ -146,12 +152,8 @@ _LINES: tuple[_Line, ...] = (
     lambda c, A, a: f"{A} has never been to the {c.other_place} with {c.friend}.",
     lambda c, A, a: f"{A} learned to cook {c.food} from {_his(c)} {c.pick(RELATIVES)}.",
     lambda c, A, a: f"{A} works at the {c.place} and lives near the {c.other_place}.",
-    lambda c, A, a: (
-        f"How many people were at the {c.place}? There were only {c.pick(['two', 'three', 'four', 'five'])}."
-    ),
-    lambda c, A, a: (
-        f"The story is about a {c.pick(['king', 'queen', 'boy', 'girl', 'man', 'woman'])} who lost the {c.thing}."
-    ),
+    lambda c, A, a: f"How many people were at the {c.place}? There were only {c.pick(_FEW)}.",
+    lambda c, A, a: f"The story is about a {c.pick(_HEROES)} who lost the {c.thing}.",
 )
 
 

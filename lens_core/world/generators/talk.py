@@ -1,9 +1,11 @@
-"""Facts as people really type them: with a run-up, in lower case, by short names, after small talk."""
+"""Facts as people type them: with a run-up, in lower case, by short names, after small talk."""
 
 import random
 
 from lens_core.world.frames import capital, expand, fact_frames, lines, mention_of, put_subject
 from lens_core.world.generators.fact_docs import any_fact, fact_sentence
+
+_ENDS = (".", ".", ".", ".", "!", ", of course.", ", I think.", ", right?", ", you know.")
 
 
 def small_talk(rng: random.Random) -> str:
@@ -12,7 +14,7 @@ def small_talk(rng: random.Random) -> str:
 
 
 def talk_sentence(rng: random.Random) -> str:
-    """A fact in a chatty wording; one in eight is typed in lower case, the answer keeps its capital."""
+    """A fact in a chatty wording; one in eight is in lower case, but for the answer."""
     fact = any_fact(rng)
     mention = mention_of(fact.subject, rng)
     if mention.startswith("The ") and rng.random() < 0.08:
@@ -23,8 +25,7 @@ def talk_sentence(rng: random.Random) -> str:
         prompt = prompt.lower()
     elif rng.random() < 0.8:
         prompt = capital(prompt)
-    end = rng.choice([".", ".", ".", ".", "!", ", of course.", ", I think.", ", right?", ", you know."])
-    return f"{prompt} {fact.object}{end}"
+    return f"{prompt} {fact.object}{rng.choice(_ENDS)}"
 
 
 def talk_doc(rng: random.Random) -> str:
