@@ -1,8 +1,8 @@
 """Look inside decoder-only language models: hooked models, lenses, patching, editing.
 
-    from lens_core import HookedModel
-    model = HookedModel.from_pretrained("tiny-world")
-    logits, cache = model.run_with_cache("The Eiffel Tower is in")
+from lens_core import HookedModel
+model = HookedModel.from_pretrained("tiny-world")
+logits, cache = model.run_with_cache("The Eiffel Tower is in")
 """
 
 from lens_core.model.cache import ActivationCache
