@@ -63,7 +63,7 @@ def reading(lesson: Lesson, *, upto: str) -> None:
         for name, body in lesson.sections.items():
             if name == upto:
                 break
-            st.markdown(f"#### {name}\n\n{body}")
+            st.markdown(f"## {name}\n\n{body}")
 
 
 def closing(lesson: Lesson, *, since: str) -> None:

@@ -14,7 +14,7 @@ with st.container(key="lesson"):
         "what you type is sent nowhere else."
     )
 
-st.subheader("Open")
+st.header("Open")
 for lab in LABS:
     if lab.page:
         lesson = load_lesson(lab.page.replace("_", "-"))
@@ -24,7 +24,7 @@ for lab in LABS:
             st.markdown(lab.summary)
             st.caption(f"{lesson.minutes} minutes, difficulty {lesson.difficulty} of 5")
 
-st.subheader("To come")
+st.header("To come")
 with st.container(key="lesson_to_come"):
     for unit, labs in by_unit():
         coming = [lab for lab in labs if not lab.page]
