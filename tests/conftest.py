@@ -25,7 +25,7 @@ _GPT2 = {"n_embd": 32, "n_layer": 3, "n_head": 4, "vocab_size": 120, "n_position
 _WINDOW = {"sliding_window": 4}
 _EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
 
-# name: (model type, config). Random weights, no network; a few layers of every storage and block kind.
+# name: (model type, config). Random weights, no network; every kind of storage and block.
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("gpt2", _GPT2),
     "gpt_neo": (

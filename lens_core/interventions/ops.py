@@ -7,8 +7,8 @@ them instead of crossing them. At `scores`, cells that the mask hides stay hidde
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol, Unpack
+from collections.abc import Callable, Mapping
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -17,12 +17,8 @@ from lens_core.interventions.edit import Index, Intervention, Where, make
 from lens_core.model.errors import InterventionError
 from lens_core.model.sites import SITES
 
-
-class Activations(Protocol):
-    """Anything that gives an activation by key, such as the cache of another run."""
-
-    def __getitem__(self, key: Any, /) -> Tensor:
-        """The activation at a key such as ("resid_pre", 3)."""
+# Activations by key, such as the cache of another run.
+Activations = Mapping[Any, Tensor]
 
 
 def zero(
@@ -340,7 +336,7 @@ def low_rank(
 
 
 def _from_source(source: Tensor | Activations, site: str, layer: int | None) -> Tensor:
-    tensor = source if isinstance(source, Tensor) else source[(site, layer)]
+    tensor = source if isinstance(source, Tensor) else source[site, layer]
     if site in SITES and tensor.ndim != len(SITES[site].axes):
         raise InterventionError(
             f"A source for {site} has the axes {', '.join(SITES[site].axes)}, "

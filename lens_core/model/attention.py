@@ -104,7 +104,7 @@ class SoftmaxTap(TorchFunctionMode):
 
 
 class AttentionWindow(SoftmaxTap):
-    """The taps for families outside the registry, active during their attention module's forward."""
+    """The taps for families outside the registry, active while their attention module runs."""
 
     def __init__(self, run: Run, layer: int, n_kv_heads: int | None) -> None:
         super().__init__(run, layer, -1)
@@ -166,7 +166,7 @@ def visit_scores(run: Run, layer: int, scores: Tensor, n_keys: int) -> Tensor:
     """Visit attention scores, shown with -inf where they are masked.
 
     The model goes on with its own finite mask. Masked cells stay masked whatever an edit does to
-    them, and a cell edited to -inf gets the lowest finite score, lest a row become all -inf and NaN.
+    them, and a cell edited to -inf gets the lowest finite score, lest a whole row become NaN.
     """
     todo = run.plan.get(("scores", layer))
     if todo is None:

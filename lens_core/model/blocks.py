@@ -160,7 +160,7 @@ def _read_qkv(reader: BlockReader, linears: list[Call]) -> FusedQKV | tuple[str,
 def split_qkv(
     x: Tensor, layout: Literal["concat", "interleaved"], heads: Heads
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Cut the last axis of a fused q, k, v into [..., head, d_head] and twice [..., kv_head, d_head]."""
+    """Cut a fused [..., q k v] into [..., head, d_head] and twice [..., kv_head, d_head]."""
     n_heads, n_kv, d_head = heads
     lead = x.shape[:-1]
     if layout == "concat":
@@ -185,7 +185,7 @@ def _read_mlp(reader: BlockReader, attn: Call | None) -> tuple[Call | None, Call
     ]
     neurons = ("mlp_pre", "mlp_gate", "mlp_post")
     if len(candidates) >= 2 and all(_is_linear(c) for c in candidates):
-        first, last = candidates[0], candidates[-1]
+        first = candidates[0]
         reader.parts["mlp_in"] = reader.relative(first)
         _read_ln2(reader, first)
         return None, _read_projections(reader, candidates, first)

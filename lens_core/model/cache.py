@@ -21,7 +21,7 @@ class ActivationCache(Mapping[SiteKey, Tensor]):
 
         cache["resid_post", 3]              a site at a layer; negative layers count from the end
         cache["blocks.3.attn.hook_pattern"] TransformerLens's name for the same thing
-        cache["head_out", 3]                derived from z: what each head adds, batch pos head d_model
+        cache["head_out", 3]                derived from z: what each head adds
         cache["ln1_scale", 3]               derived: what the norm before attention divides by
         cache["sink", 3]                    derived: attention that goes to the sink, batch head pos
 

@@ -1,4 +1,4 @@
-"""Carrying out one run: check the request, plan the taps, call the model, check that all applied."""
+"""Carrying out one run: check the request, plan the taps, call the model, check what applied."""
 
 from __future__ import annotations
 
@@ -85,12 +85,12 @@ def forward(
 
 
 def check_mask(model: HookedModel, tokens: Tensor, mask: Tensor | None) -> Tensor | None:
-    """The attention mask to use: the one given, else what the pad tokens say; None if nothing is padded."""
+    """The attention mask to use, the one given or what pad tokens say; None without padding."""
     if mask is None:
         return model.attention_mask(tokens)
     if mask.shape != tokens.shape:
         raise TokenError(
-            f"The attention mask has the shape {list(mask.shape)} and the tokens {list(tokens.shape)}."
+            f"The attention mask has the shape {list(mask.shape)}, the tokens {list(tokens.shape)}."
         )
     mask = mask.to(tokens.device, torch.long)
     if bool((mask.diff(dim=1) < 0).any()):
@@ -161,9 +161,8 @@ def plan_interventions(
             raise InterventionError(f"{edit!r:.60} is not an intervention.")
         layer = None if edit.layer is None else _resolve_layer(model, edit)
         if not model.has_site(edit.site, layer):
-            raise InterventionError(
-                f"{edit}: {model.cfg.name} has no such site there: {model.why_missing(edit.site, layer)}."
-            )
+            why = model.why_missing(edit.site, layer)
+            raise InterventionError(f"{edit}: {model.cfg.name} has no such site there: {why}.")
         _check_reached(edit, layer, run)
         sizes = {"batch": shape[0], "pos": n_total, "key": n_total}
         frame = Frame(sizes | site_sizes(model, edit.site, layer), shape[1], n_total)
@@ -247,5 +246,5 @@ def check_applied(run: Run) -> None:
     for bound in run.bound_edits():
         if not bound.applied:
             raise InterventionNotAppliedError(
-                f"{bound.edit} applied nowhere in this run; the result would be that of a run without it."
+                f"{bound.edit} applied nowhere in this run, so the result says nothing about it."
             )

@@ -12,8 +12,8 @@ from torch import Tensor
 class FactoredMatrix:
     """The matrix A @ B, with A [..., m, r], B [..., r, n] and r small.
 
-    The OV circuit of a head is W_V @ W_O, the QK circuit W_Q @ W_K.T (Elhage et al. 2021): d_model by
-    d_model matrices of rank d_head. Norms, singular values, eigenvalues and products cost r, not d_model.
+    The OV circuit of a head is W_V @ W_O, the QK circuit W_Q @ W_K.T (Elhage et al. 2021): d_model
+    by d_model matrices of rank d_head. Norms, singular values, eigenvalues and products cost r.
 
     Example:
         >>> import torch

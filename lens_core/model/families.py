@@ -36,7 +36,7 @@ def discover(model: Any) -> tuple[ModelSpec, Tensor]:
         model: a causal language model of transformers, in eval mode, with eager attention.
 
     Returns:
-        The spec, and the logits of the probe tokens before anything was installed (for the self-check).
+        The spec, and the logits of the probe tokens before anything was installed.
 
     Raises:
         UnsupportedModelError: a part without which nothing can be tapped was not found.
@@ -80,8 +80,8 @@ def _find_blocks(model: Any) -> tuple[str, nn.ModuleList]:
         if any(_attention_core(block) is not None for block in module):
             return path, module
     raise UnsupportedModelError(
-        f"{type(model).__name__} cannot be opened: no list of {config.num_hidden_layers} blocks with "
-        "attention was found in it."
+        f"{type(model).__name__} cannot be opened: no list of {config.num_hidden_layers} blocks "
+        "with attention was found in it."
     )
 
 
@@ -151,7 +151,7 @@ def _read_model(
         layers.append(layer)
         copied |= changed
     embed, embed_scale, pos_embed = _read_embedding(model, outside, block_calls[0])
-    # What the head calls: the outermost module around the blocks (OPT's head calls the inner decoder).
+    # What the head calls: the outermost module around the blocks (in OPT, the inner decoder).
     around = [path for path in recorder.output_classes if blocks_path.startswith(f"{path}.")]
     base = min(around, key=len)
     final = _read_final(outside, block_calls[-1], base)
@@ -205,7 +205,7 @@ def _heads(model: Any, run: Run, kind: str) -> tuple[int, int, int]:
 def _read_embedding(
     model: Any, outside: list[Call], first: Call
 ) -> tuple[str | None, float, str | None]:
-    """What enters the first block: a token embedding times a factor, and maybe a position embedding."""
+    """What enters the first block: a token embedding times a factor, plus position embedding."""
     before = [c for c in outside if c.ended < first.started]
     tokens = model.get_input_embeddings()
     resid = first.inp

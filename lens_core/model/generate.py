@@ -38,8 +38,8 @@ def generate(
     n_ctx = model.cfg.n_ctx
     if n_ctx is not None and n_total > n_ctx:
         raise PromptTooLongError(
-            f"{prompt.shape[1]} prompt tokens and {max_new_tokens} new ones exceed the {n_ctx} that "
-            f"{model.cfg.name} reads; ask for at most {max(n_ctx - prompt.shape[1], 0)} new ones."
+            f"{prompt.shape[1]} prompt tokens and {max_new_tokens} new ones exceed the {n_ctx} "
+            f"that {model.cfg.name} reads; ask for at most {max(n_ctx - prompt.shape[1], 0)}."
         )
     mask = check_mask(model, prompt, attention_mask)
     run = Run(batch=prompt.shape[0], copied=model.spec.copied)

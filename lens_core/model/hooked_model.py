@@ -17,20 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lens_core.interventions.edit import Intervention
 from lens_core.model import loading
 from lens_core.model.cache import ActivationCache
-from lens_core.model.config import ModelConfig, norm_kind_of, read_config
+from lens_core.model.config import ModelConfig, read_config
 from lens_core.model.errors import UnknownSiteError, UnsupportedModelError
 from lens_core.model.execute import Request, execute
 from lens_core.model.families import discover
 from lens_core.model.generate import generate
-from lens_core.model.run import Run, active
+from lens_core.model.pieces import Pieces
 from lens_core.model.self_check import SelfCheckReport, self_check
 from lens_core.model.sites import LAYER_SITES, SITES, SiteName
-from lens_core.model.spec import ModelSpec, module_at
+from lens_core.model.spec import ModelSpec
 from lens_core.model.taps import install
 from lens_core.model.tokens import (
     Tokenization,
@@ -41,13 +41,13 @@ from lens_core.model.tokens import (
 from lens_core.model.weights import Weights
 
 _SPEC_ATTRIBUTE = "_lens_spec"
-# The interventions of the `with model.interventions(...)` blocks around us, by the model's identity.
+# The interventions of the `with model.interventions(...)` blocks around us, by model.
 _AMBIENT: ContextVar[tuple[tuple[int, Intervention], ...]] = ContextVar(
     "lens_core_ambient", default=()
 )
 
 
-class HookedModel(Tokenization, Weights):
+class HookedModel(Tokenization, Weights, Pieces):
     """See the module's docstring; make one with `from_pretrained` or `from_hf`.
 
     Attributes:
@@ -120,22 +120,22 @@ class HookedModel(Tokenization, Weights):
     ) -> HookedModel:
         """Wrap a causal language model of transformers that is already in memory.
 
-        The model is put into eval mode and its attention goes through this library from now on, with
-        the same results to the last bit. Its weights are not touched.
+        The model is put into eval mode and its attention goes through this library from now on,
+        with the same results to the last bit. Its weights are not touched.
 
         Args:
             prepend_bos: whether prompts begin with BOS by default; None: what the tokenizer does.
             check: run the self-check, and switch off the sites that fail it.
 
         Raises:
-            UnsupportedModelError: the model's structure cannot be read; the sentence says what is missing.
+            UnsupportedModelError: its structure cannot be read; the sentence says what is missing.
         """
         if (
             not hasattr(hf_model, "get_output_embeddings")
             or hf_model.get_output_embeddings() is None
         ):
             raise UnsupportedModelError(
-                f"{type(hf_model).__name__} has no language-model head; load a causal language model."
+                f"{type(hf_model).__name__} has no language-model head; load a causal model."
             )
         hf_model.eval()
         reference = None
@@ -152,7 +152,7 @@ class HookedModel(Tokenization, Weights):
             model.disabled_sites = dict(model.report.disabled_sites)
         return model
 
-    # --- running -----------------------------------------------------------------------------------
+    # --- running ---------------------------------------------------------------------------------
 
     def run(
         self,
@@ -172,15 +172,15 @@ class HookedModel(Tokenization, Weights):
             tokens: LongTensor [batch, pos], a text, or a list of texts (padded on the left).
             interventions: applied after those of the surrounding `with model.interventions(...)`.
             stop_at_layer: layers from this one on are not computed.
-            start_at_layer, resid: skip the layers before, and put Float[Tensor, "batch pos d_model"]
-                into the residual stream in front of this one.
-            attention_mask: LongTensor [batch, pos], 0 at left padding; None: read from the pad tokens.
+            start_at_layer, resid: skip the layers before this one, and start it from
+                Float[Tensor, "batch pos d_model"].
+            attention_mask: LongTensor [batch, pos], 0 at left padding; None: see the pad tokens.
             last_logits_only: compute the logits of the last position only.
             grad: keep the autograd graph, from the embeddings on.
 
         Returns:
-            Logits Float[Tensor, "batch pos d_vocab"]; with `stop_at_layer`, the residual stream there,
-            Float[Tensor, "batch pos d_model"].
+            Logits Float[Tensor, "batch pos d_vocab"]; with `stop_at_layer`, the residual stream
+            there, Float[Tensor, "batch pos d_model"].
 
         Raises:
             InterventionError: an intervention cannot apply (before the run).
@@ -278,7 +278,7 @@ class HookedModel(Tokenization, Weights):
     def interventions(self, *interventions: Intervention) -> Iterator[None]:
         """Apply interventions to every run of this model, in this thread, inside the block.
 
-        Blocks nest: outer interventions apply first, and leaving a block takes exactly its own away.
+        Blocks nest: outer interventions apply first; leaving a block takes exactly its own away.
         """
         token = _AMBIENT.set((*_AMBIENT.get(), *((id(self), edit) for edit in interventions)))
         try:
@@ -289,55 +289,7 @@ class HookedModel(Tokenization, Weights):
     def _ambient(self) -> tuple[Intervention, ...]:
         return tuple(edit for owner, edit in _AMBIENT.get() if owner == id(self))
 
-    # --- the model's own pieces --------------------------------------------------------------------
-
-    def ln_final(self, resid: Tensor) -> Tensor:
-        """The model's own final norm: Float[Tensor, "... d_model"] -> the same."""
-        with active(None):
-            for path in self.spec.final:
-                resid = module_at(self.hf_model, path)(resid)
-        return resid
-
-    def unembed(self, x: Tensor) -> Tensor:
-        """The model's own head, with its bias, scale and soft-cap, on normed vectors.
-
-        Float[Tensor, "... d_model"] -> Float[Tensor, "... d_vocab"]. `unembed(ln_final(resid))` of the
-        last `resid_post` is the logits.
-        """
-        flat = x.reshape(1, -1, x.shape[-1])
-        ids = torch.zeros(flat.shape[:2], dtype=torch.long, device=flat.device)
-        with active(Run(head_input=flat)):
-            logits: Tensor = self.hf_model(input_ids=ids, use_cache=False).logits
-        return logits.reshape(*x.shape[:-1], -1)
-
-    def head_out(self, z: Tensor, layer: int) -> Tensor:
-        """What each head adds, before any post-norm: [batch pos head d_head] -> [batch pos head d_model]."""
-        return (
-            torch.einsum("bphd,hdm->bphm", z, self.W_O[layer]) * self.spec.layers[layer].attn_scale
-        )
-
-    def norm_scale(self, norm: str, layer: int | None, resid: Tensor) -> Tensor:
-        """What a norm divides the (for LayerNorm: centred) residual by: Float[Tensor, "... 1"].
-
-        Args:
-            norm: "ln1", "ln2" or "ln_final".
-        """
-        if norm == "ln_final":
-            paths = self.spec.final
-            module = module_at(self.hf_model, paths[-1]) if paths else None
-        else:
-            assert layer is not None
-            path = getattr(self.spec.layers[layer], norm)
-            block = f"{self.spec.blocks}.{layer}"
-            module = None if path is None else module_at(self.hf_model, f"{block}.{path}")
-        if module is None:
-            raise UnknownSiteError(f"{self.cfg.name} has no {norm} in that place.")
-        x = resid.float()
-        if norm_kind_of(module) == "LayerNorm":
-            x = x - x.mean(dim=-1, keepdim=True)
-        return (x.pow(2).mean(dim=-1, keepdim=True) + _epsilon(module)).sqrt()
-
-    # --- sites -------------------------------------------------------------------------------------
+    # --- sites -----------------------------------------------------------------------------------
 
     @property
     def sites(self) -> dict[str, tuple[int, ...] | None]:
@@ -387,11 +339,3 @@ class HookedModel(Tokenization, Weights):
             f"HookedModel({c.name}: {c.family}, {c.n_layers} layers, d_model {c.d_model}, "
             f"{c.n_heads} heads, {c.n_params / 1e6:.1f}M parameters)"
         )
-
-
-def _epsilon(module: nn.Module) -> float:
-    for name in ("eps", "variance_epsilon", "epsilon"):
-        value = getattr(module, name, None)
-        if isinstance(value, float):
-            return value
-    return 0.0

@@ -21,7 +21,7 @@ class Call:
     Attributes:
         path: the module's path from the language-model class down.
         inp, out: first tensor given, first tensor returned, as they were then.
-        inp_ref, out_ref: those tensors themselves; holding them keeps their addresses from being reused.
+        inp_ref, out_ref: those tensors themselves; held, lest their addresses be used again.
         n_outputs: how many values came back; 0 for a bare tensor.
         started, ended: when, counted in events.
         out_version: the output's version counter when it was returned.

@@ -25,7 +25,7 @@ current_run = _RUN.get
 
 
 class StopRun(Exception):
-    """Raised inside the model to end a run before the given layer, with the residual stream there."""
+    """Raised inside the model to end a run, with the residual stream there."""
 
     def __init__(self, resid: Tensor) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class Run:
         return x
 
     def visit_scaled(self, site: str, layer: int | None, x: Tensor, factor: float) -> Tensor:
-        """Visit `factor * x`, where the model multiplies after the tap; cells not edited stay exact."""
+        """Visit `factor * x`, where the model multiplies later; unedited cells stay exact."""
         if (site, layer) not in self.plan:
             return x
         if factor == 1.0:

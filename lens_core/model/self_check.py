@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Check:
-    """One check: its name, whether it holds, the figure it was judged by, and that figure's meaning.
+    """One check: its name, whether it holds, the figure it was judged by, and what that is.
 
     `sites` are those that are switched off if it fails.
     """
@@ -67,7 +67,7 @@ def self_check(model: HookedModel, reference: Tensor | None) -> SelfCheckReport:
     """Check a model.
 
     Args:
-        reference: logits of the probe tokens before the taps were installed; None: run with idle taps.
+        reference: logits of the probe tokens without taps; None: run with idle taps.
     """
     tokens = probe_tokens(model.W_E.shape[0], model.cfg.device)
     if reference is None:
@@ -131,12 +131,12 @@ def _shapes(model: HookedModel, cache: ActivationCache) -> Check:
 
 def _residual(model: HookedModel, cache: ActivationCache) -> Iterator[Check]:
     dtype = model.cfg.dtype
-    if "embed" in cache:
-        total = cache["embed"] + (cache["pos_embed"] if "pos_embed" in cache else 0)
-        resid = cache["resid_pre", 0]
-        yield _close(
-            total, resid, "embeddings = resid_pre[0]", ("embed", "pos_embed"), dtype, resid
-        )
+    if model.has_site("embed", None):
+        embedded, resid = cache["embed"], cache["resid_pre", 0]
+        if model.has_site("pos_embed", None):
+            embedded = embedded + cache["pos_embed"]
+        sites = ("embed", "pos_embed")
+        yield _close(embedded, resid, "embeddings = resid_pre[0]", sites, dtype, resid)
     joined = [
         _same(
             cache["resid_post", n - 1],
@@ -171,7 +171,7 @@ def _sums(
         yield from _worst(same)
 
 
-# What adds up to a residual stream: in sequential blocks, which have a resid_mid, and in parallel ones.
+# What adds up to a residual stream, in blocks with a resid_mid and in parallel ones.
 _TERMS = {
     ("resid_mid", True): ("resid_pre", "attn_out"),
     ("resid_mid", False): (),
@@ -182,19 +182,20 @@ _TERMS = {
 
 def _attention(model: HookedModel, cache: ActivationCache) -> Iterator[Check]:
     dtype, group = model.cfg.dtype, model.cfg.n_heads // model.cfg.n_kv_heads
-    softmaxes, mixtures, sums = [], [], []
+    softmaxes: list[Check] = []
+    mixtures: list[Check] = []
+    sums: list[Check] = []
     for n in range(model.cfg.n_layers):
         if ("pattern", n) not in cache:
             continue
         pattern, scores = cache["pattern", n].float(), cache["scores", n].float()
         kept = pattern.sum(dim=-1, keepdim=True)  # less than 1 where a sink takes the rest
         expected = scores.softmax(dim=-1) * kept
-        sites = ("scores", "pattern")
-        softmaxes.append(_close(expected, pattern, "softmax(scores) = pattern", sites, dtype, kept))
+        name, sites = "softmax(scores) = pattern", ("scores", "pattern")
+        softmaxes.append(_close(expected, pattern, name, sites, dtype, kept))
         z, v = cache["z", n], expand_kv(cache["v", n].float(), group)
         mixed = torch.einsum("bhqk,bkhd->bqhd", pattern, v)
-        sites = ("pattern", "v", "z")
-        mixtures.append(_close(mixed, z, "pattern @ v = z", sites, dtype, z))
+        mixtures.append(_close(mixed, z, "pattern @ v = z", ("pattern", "v", "z"), dtype, z))
         layer = model.spec.layers[n]
         if layer.w_o is not None and layer.attn_out in (layer.w_o, layer.attn):
             total = cache["head_out", n].sum(dim=2) + layer.attn_scale * model.b_O[n]
@@ -211,7 +212,7 @@ def _head(model: HookedModel, cache: ActivationCache, logits: Tensor) -> Check:
 
 
 def _perturbed(model: HookedModel, tokens: Tensor) -> Iterator[Check]:
-    """Noise at each site, one row of a batch each: the logits must move, and the sums still hold."""
+    """Noise at each site, one row of a batch each: logits must move, and sums still hold."""
     places = [
         (site, layer)
         for site, layers in model.sites.items()

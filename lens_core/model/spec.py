@@ -29,7 +29,7 @@ class LayerSpec:
 
     Attributes:
         attn: the attention module as the block calls it; attn_core: the one that does the maths.
-        attn_out, mlp_out: the modules whose output, times the scale, is added to the residual stream.
+        attn_out, mlp_out: modules whose output, times the scale, is added to the residual stream.
         resid_mid: the module whose input is the residual stream between attention and MLP.
         w_in, w_gate, w_out: projections of the MLP; w_in and w_gate are the same one if fused.
         fused_gate: which half of a fused w_in comes first.

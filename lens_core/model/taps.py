@@ -1,7 +1,7 @@
 """Taps: installed in a model once, inert unless this thread has a run.
 
-Nothing is added to or removed from a module after installation. Hooks hold no module, and the wrapped
-forwards are bound methods, so a deep copy of a hooked model is a hooked model of its own.
+Nothing is added to or removed from a module after installation. Hooks hold no module, and the
+wrapped forwards are bound methods, so a deep copy of a hooked model is a hooked model of its own.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _install_mlp(block: nn.Module, layer: LayerSpec, n: int) -> None:
         _tap_output(module_at(block, layer.mlp_out), "mlp_out", n, layer.mlp_scale)
 
 
-# --- hooks -----------------------------------------------------------------------------------------
+# --- hooks ---------------------------------------------------------------------------------------
 
 
 def _tap_output(module: nn.Module, site: str, layer: int | None, factor: float = 1.0) -> None:
@@ -201,7 +201,7 @@ def _add_low_rank(run: Run, site: str, layer: int, x: Tensor, y: Tensor) -> Tens
     return rows_y.reshape(y.shape)
 
 
-# --- wrapped forwards ------------------------------------------------------------------------------
+# --- wrapped forwards ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

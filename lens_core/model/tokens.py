@@ -1,7 +1,7 @@
 """Text to tokens and back, with one explicit rule for the beginning-of-sequence token.
 
-`prepend_bos=None` follows the model: a BOS token comes first if the tokenizer itself puts one there or
-the model was trained with one. `True` and `False` say so outright.
+`prepend_bos=None` follows the model: a BOS token comes first if the tokenizer itself puts one there
+or the model was trained with one. `True` and `False` say so outright.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Tokenization:
             LongTensor [batch, pos] on the model's device.
 
         Raises:
-            EmptyPromptError, PromptTooLongError, MissingTokenizerError; TokenError if a BOS token is
-            asked for and there is none.
+            EmptyPromptError, PromptTooLongError, MissingTokenizerError; TokenError if a BOS token
+            is asked for and there is none.
         """
         texts = [text] if isinstance(text, str) else list(text)
         if not texts:
@@ -92,7 +92,8 @@ class Tokenization:
         if len(ids) != 1:
             pieces = ", ".join(repr(self.to_string([i])) for i in ids[:8]) or "nothing"
             raise TokenError(
-                f"{text!r:.60} is {len(ids)} tokens ({pieces}), not one; many words need a space in front."
+                f"{text!r:.60} is {len(ids)} tokens ({pieces}), not one; "
+                "many words need a space in front."
             )
         return int(ids[0])
 
@@ -128,25 +129,27 @@ class Tokenization:
         return ids
 
     def _checked(self, tokens: Tensor) -> Tensor:
-        """Token ids as LongTensor [batch, pos] on the model's device, refused where the model would fail."""
+        """Token ids as LongTensor [batch, pos] on the model's device, checked."""
         if tokens.ndim == 1:
             tokens = tokens[None]
         if tokens.ndim != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool:
             raise TokenError(
-                f"Tokens are whole numbers of the shape [batch, pos], not {tokens.dtype} {list(tokens.shape)}."
+                "Tokens are whole numbers of the shape [batch, pos], not "
+                f"{tokens.dtype} {list(tokens.shape)}."
             )
         if tokens.numel() == 0:
             raise EmptyPromptError("The prompt has no tokens; type at least one word.")
         n_ctx = self.cfg.n_ctx
         if n_ctx is not None and tokens.shape[1] > n_ctx:
             raise PromptTooLongError(
-                f"The prompt has {tokens.shape[1]} tokens and {self.cfg.name} reads at most {n_ctx}; "
-                "shorten it."
+                f"The prompt has {tokens.shape[1]} tokens and {self.cfg.name} reads at most "
+                f"{n_ctx}; shorten it."
             )
         low, high = int(tokens.min()), int(tokens.max())
         if low < 0 or high >= self.cfg.d_vocab:
             raise TokenError(
-                f"Token id {low if low < 0 else high} is outside the vocabulary of {self.cfg.d_vocab}."
+                f"Token id {low if low < 0 else high} is outside the vocabulary, "
+                f"which has {self.cfg.d_vocab}."
             )
         return tokens.to(self.cfg.device, torch.long)
 

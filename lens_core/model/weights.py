@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class LayerWeights:
     """One kind of weight in all layers, read layer by layer: W_Q[3] is W_Q of layer 3.
 
-    `W_Q[3, 1]` is head 1 of layer 3 (the tensor's first axis); `stack()` copies all layers into one tensor.
+    `W_Q[3, 1]` is head 1 of layer 3; `stack()` copies all layers into one tensor.
     """
 
     def __init__(self, name: str, n_layers: int, read: Callable[[int], Tensor]) -> None:
@@ -66,7 +66,8 @@ class Weights:
     @property
     def W_E(self) -> Tensor:
         """Token embedding, before any factor: Float[Tensor, "d_vocab d_model"]."""
-        return self.hf_model.get_input_embeddings().weight  # type: ignore[operator,no-any-return]
+        weight: Tensor = self.hf_model.get_input_embeddings().weight  # type: ignore[operator]
+        return weight
 
     @property
     def W_pos(self) -> Tensor:
@@ -85,7 +86,7 @@ class Weights:
     @property
     def W_U(self) -> Tensor:
         """Unembedding: Float[Tensor, "d_model d_vocab"]."""
-        return self._head().weight.T  # type: ignore[union-attr,operator]
+        return as_matrix(self._head())
 
     @property
     def b_U(self) -> Tensor:
@@ -100,7 +101,7 @@ class Weights:
 
     @property
     def W_K(self) -> LayerWeights:
-        """By layer: Float[Tensor, "kv_head d_model d_head"]; `kv_head(h)` says which one head h reads."""
+        """By layer: Float[Tensor, "kv_head d_model d_head"]; head h reads number `kv_head(h)`."""
         return self._per_layer("W_K", lambda n: self._qkv(n)[1])
 
     @property
@@ -146,7 +147,7 @@ class Weights:
 
     @property
     def W_gate(self) -> LayerWeights:
-        """By layer, in gated MLPs: Float[Tensor, "d_model d_mlp"], the branch with the non-linearity."""
+        """By layer, in gated MLPs: Float[Tensor, "d_model d_mlp"], before the non-linearity."""
         return self._per_layer(
             "W_gate", lambda n: self._half(n, "w_gate", self._matrix(n, "w_gate"))
         )
@@ -173,20 +174,21 @@ class Weights:
         return head // (self.cfg.n_heads // self.cfg.n_kv_heads)
 
     def QK(self, layer: int, head: int) -> FactoredMatrix:
-        """The QK circuit W_Q W_K^T of a head: which directions attend to which (Elhage et al. 2021).
+        """The QK circuit W_Q W_K^T of a head: what attends to what (Elhage et al. 2021).
 
         Without biases, q- and k-norms, rotary and the factor 1/sqrt(d_head).
         """
         return FactoredMatrix(self.W_Q[layer, head], self.W_K[layer, self.kv_head(head)].mT)
 
     def OV(self, layer: int, head: int) -> FactoredMatrix:
-        """The OV circuit W_V W_O of a head: what attending to a direction writes (Elhage et al. 2021)."""
+        """The OV circuit W_V W_O of a head: what attending writes (Elhage et al. 2021)."""
         return FactoredMatrix(self.W_V[layer, self.kv_head(head)], self.W_O[layer, head])
 
-    # --- storage -----------------------------------------------------------------------------------
+    # --- storage ---------------------------------------------------------------------------------
 
     def _head(self) -> nn.Module:
-        return self.hf_model.get_output_embeddings()  # type: ignore[operator,no-any-return]
+        head: nn.Module = self.hf_model.get_output_embeddings()  # type: ignore[operator]
+        return head
 
     def _block(self, layer: int) -> tuple[nn.Module, LayerSpec]:
         block = module_at(self.hf_model, f"{self.spec.blocks}.{layer}")
@@ -197,7 +199,7 @@ class Weights:
         path = getattr(spec, part)
         if path is None:
             raise UnknownSiteError(
-                f"{self.cfg.name} has no matrix {part.replace('w_', 'W_')} of its own in layer {layer}."
+                f"{self.cfg.name} has no {part.replace('w_', 'W_')} of its own in layer {layer}."
             )
         return module_at(block, path)
 
@@ -229,7 +231,7 @@ class Weights:
         heads = (self.cfg.n_heads, self.cfg.n_kv_heads, self.cfg.d_head)
         if spec.qkv is None:
             raise UnknownSiteError(
-                f"{self.cfg.name} keeps W_Q, W_K and W_V of layer {layer} in a way that is not understood."
+                f"How {self.cfg.name} stores W_Q, W_K and W_V in layer {layer} is not understood."
             )
         if isinstance(spec.qkv, FusedQKV):
             return split_qkv(read(module_at(block, spec.qkv.path)), spec.qkv.layout, heads)
@@ -249,9 +251,9 @@ def as_matrix(module: nn.Module) -> Tensor:
 
 def as_bias(module: nn.Module) -> Tensor:
     """A projection's bias [d_out], zeros if it has none."""
-    bias = getattr(module, "bias", None)
+    bias: Tensor | None = getattr(module, "bias", None)
     if bias is not None:
-        return bias  # type: ignore[no-any-return]
+        return bias
     matrix = as_matrix(module)
     return matrix.new_zeros(matrix.shape[-1])
 

@@ -39,7 +39,7 @@ def after(family, edit, site=None, layer=None):
     return before[key], cache[key]
 
 
-# --- each operation does what its name says, there and nowhere else ----------------------------------
+# --- each operation does what its name says, there and nowhere else ------------------------------
 
 
 def test_zero_touches_the_chosen_cells_only(gpt2):
@@ -195,7 +195,7 @@ def test_knocking_out_a_key_sends_its_attention_elsewhere(family):
 
 
 def test_low_rank_edits_equal_a_change_of_the_weight(family):
-    """Forbids rank-one edits (ROME) that differ from writing into the matrix, post-norms included."""
+    """Forbids rank-one edits (ROME) that differ from writing into the matrix."""
     model = family.hooked
     for site, name in (("mlp_out", "W_out"), ("attn_out", "W_O"), ("mlp_pre", "W_in")):
         if (site == "attn_out" and model.spec.layers[1].w_o is None) or (
@@ -227,8 +227,7 @@ def test_low_rank_edits_of_chosen_rows_and_positions(gpt2):
     with pytest.raises(InterventionError, match="maps 128 to 32"):
         gpt2.hooked.run(gpt2.tokens, [low_rank("mlp_out", 1, left[:5], right)])
     with pytest.raises(InterventionError, match="no gate"):
-        zero_rank = low_rank("mlp_gate", 1, left, right)
-        gpt2.hooked.run(gpt2.tokens, [zero_rank])
+        gpt2.hooked.run(gpt2.tokens, [low_rank("mlp_gate", 1, left, right)])
 
 
 def test_edits_apply_in_the_order_in_which_they_are_listed(gpt2):
@@ -250,7 +249,7 @@ def test_gradients_flow_into_a_steering_vector(gpt2):
     assert slope == pytest.approx(gradient.norm().item(), rel=0.05)
 
 
-# --- refused before the run --------------------------------------------------------------------------
+# --- refused before the run ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -333,7 +332,7 @@ def test_an_edit_that_applied_nowhere_is_an_error(gpt2):
         model.generate(gpt2.tokens[:, :3], 3, [zero("z", 1, positions=[5])])
 
 
-# --- as data -----------------------------------------------------------------------------------------
+# --- as data -------------------------------------------------------------------------------------
 
 
 def test_interventions_are_frozen_and_readable(gpt2):
@@ -376,7 +375,7 @@ def test_json_refuses_what_it_did_not_write():
             from_json(json.dumps([item | extra]))
 
 
-# --- properties --------------------------------------------------------------------------------------
+# --- properties ----------------------------------------------------------------------------------
 
 SITES = [
     "resid_pre",

@@ -33,7 +33,7 @@ def close(a, b, tolerance=1e-5):
 
 
 def test_the_wiki_pages_snippet_runs(tiny_world):
-    """Forbids a surface that differs from the one tutorials use: only import and class name changed."""
+    """Forbids a surface unlike that of tutorials: only import and class name are changed."""
     model = tiny_world
     prompt = "The Eiffel Tower is located in"
     tokens = model.to_tokens(prompt)
@@ -54,7 +54,7 @@ def test_the_wiki_pages_snippet_runs(tiny_world):
     assert [token for token, _ in lenses[-1]] == [model.to_string([t]) for t in best]
 
 
-# --- names ----------------------------------------------------------------------------------------
+# --- names ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_names_select_what_is_recorded(gpt2):
         run(gpt2.tokens, ["z"])[1]["q", 0]
 
 
-# --- cost -----------------------------------------------------------------------------------------
+# --- cost ----------------------------------------------------------------------------------------
 
 
 def test_stopping_really_stops(gpt2):
@@ -207,7 +207,7 @@ def test_nothing_is_recorded_and_no_run_begins_when_nothing_is_asked(gpt2):
     assert seen == [None]
 
 
-# --- scope: contexts, exceptions, threads -----------------------------------------------------------
+# --- scope: contexts, exceptions, threads --------------------------------------------------------
 
 
 def test_contexts_nest_and_undo_exactly(gpt2):
@@ -274,7 +274,9 @@ def test_threads_share_a_model_without_seeing_each_other(gpt2, llama):
         expected = [model.run_with_cache(tokens, ["resid_post"], e) for e in edits]
         wrong, start = [], threading.Barrier(len(edits))
 
-        def work(n, model=model, tokens=tokens, edits=edits, expected=expected, start=start):
+        def work(
+            n, model=model, tokens=tokens, edits=edits, expected=expected, start=start, wrong=wrong
+        ):
             start.wait()
             for _ in range(15):
                 with model.interventions(*edits[n]):
@@ -323,7 +325,7 @@ def test_generation_of_transformers_itself_still_works(gpt2, llama):
         assert torch.equal(ours, family.hooked.generate(family.tokens, 4, stop_at_eos=False))
 
 
-# --- what is refused --------------------------------------------------------------------------------
+# --- what is refused -----------------------------------------------------------------------------
 
 
 def test_models_without_a_head_are_refused():
@@ -402,7 +404,7 @@ def test_bad_tokens_are_refused(gpt2):
         run(gpt2.tokens, start_at_layer=1)
 
 
-# --- small options ----------------------------------------------------------------------------------
+# --- small options -------------------------------------------------------------------------------
 
 
 def test_the_last_logits_alone_are_the_last_logits(family):

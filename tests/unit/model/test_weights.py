@@ -17,7 +17,7 @@ def has_plain_qkv(family):
 
 
 def test_values_are_attn_in_times_w_v(family):
-    """Forbids a fused QKV cut in the wrong layout, or heads along the wrong axis (TransformerLens #1553)."""
+    """Forbids a fused QKV cut in the wrong layout, or heads along the wrong axis."""
     model = family.hooked
     _, cache = model.run_with_cache(family.tokens, ["attn_in", "q", "k", "v"])
     for n in model.sites["v"]:
