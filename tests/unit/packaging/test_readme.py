@@ -1,0 +1,35 @@
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_library_snippet_runs_as_it_stands(capsys):
+    """Forbids a first example that fails for whoever copies it."""
+    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(snippet, "README.md", "exec"), names)
+    assert len(capsys.readouterr().out.splitlines()) == names["model"].cfg.n_layers
+    assert not names["without_head"].equal(names["logits"])
+
+
+def test_commands_are_single_lines_that_name_files_which_are_there():
+    """Forbids a command that a fresh clone cannot run, and a CI that no longer finds it."""
+    commands = re.findall(r"^pip install -r .*$", README, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        for name in re.findall(r"[\w/-]+\.(?:txt|py)", command):
+            assert (ROOT / name).is_file(), name
+    marked = re.search(r"<!-- test command -->(.*?)<!-- end -->", README, re.DOTALL)
+    assert commands[1] in marked[1]
+
+
+@pytest.mark.parametrize(
+    "target", re.findall(r"\]\(([^)#]+)\)|`((?:[\w.-]+/)*[\w.-]+\.md)`", README)
+)
+def test_files_that_readme_points_to(target):
+    """Forbids a broken picture or a file that was moved."""
+    assert (ROOT / next(filter(None, target))).exists()
