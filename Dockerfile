@@ -25,5 +25,5 @@ USER lab
 EXPOSE 8501
 HEALTHCHECK --start-period=120s --interval=15s CMD python -c \
     "import urllib.request as u; u.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=3)"
-CMD ["python", "-m", "streamlit", "run", "app/main.py", "--server.headless=true", \
+CMD ["python", "-m", "streamlit", "run", "app/server.py", "--server.headless=true", \
      "--server.address=0.0.0.0", "--server.fileWatcherType=none"]
