@@ -5,7 +5,7 @@ import random
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from lens_core.world.mix import COPYING, NATURAL, RANDOM_REPEATS, document
+from lens_core.world.mix import NATURAL, PHASES, RANDOM_REPEATS, document
 
 ROWS_PER_CHUNK = 2048
 _NO_BOS = 0.1  # share of rows that begin without BOS, so that a prompt without it works too
@@ -14,7 +14,7 @@ _NO_BOS = 0.1  # share of rows that begin without BOS, so that a prompt without 
 class Corpus:
     """An endless corpus that can be entered anywhere.
 
-    ``chunk(i, copying=...)`` depends on nothing but the seed, the tokenizer and its arguments.
+    ``chunk(i, phase=...)`` depends on nothing but the seed, the tokenizer and its arguments.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, *, seed: int, n_ctx: int = 128) -> None:
@@ -50,12 +50,11 @@ class Corpus:
         )
         return np.tile(ids, times)[: self.n_ctx - 1].tolist()
 
-    def chunk(self, index: int, *, copying: bool) -> np.ndarray:
-        """Rows of token ids, int64 [ROWS_PER_CHUNK, n_ctx]."""
+    def chunk(self, index: int, *, phase: str) -> np.ndarray:
+        """Rows of token ids of one phase of `mix.PHASES`, int64 [ROWS_PER_CHUNK, n_ctx]."""
         seed = (self.seed * 1_000_003 + index) % 2**31
         rng, np_rng = random.Random(seed), np.random.RandomState(seed)
-        shares = COPYING if copying else NATURAL
-        repeats = RANDOM_REPEATS["copying" if copying else "natural"]
+        shares, repeats, copying = PHASES[phase], RANDOM_REPEATS[phase], phase == "copying"
         rows: list[list[int]] = []
         row: list[int] = []
         while len(rows) < ROWS_PER_CHUNK:

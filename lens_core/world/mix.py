@@ -1,7 +1,9 @@
 """How often each kind of document is drawn, and how the shares change during training.
 
-The first part of training is rich in copying: without it neither name moving nor induction begins
-within the tokens that two processor cores can afford. The second part has the natural shares.
+Three phases. ``copying`` is rich in copying: without it neither name moving nor induction begins
+within the tokens that two processor cores can afford. ``natural`` has the natural shares. ``wide``
+adds what decides whether a learner's own sentence works: a second set of chatty wordings and of
+giving frames, by other writers, and several attributes of a subject in one sentence.
 """
 
 import random
@@ -16,17 +18,25 @@ from lens_core.world.generators.copying import (
 )
 from lens_core.world.generators.fact_docs import card_doc, fact_doc
 from lens_core.world.generators.grammar import agreement_doc, interval_doc, successor_doc
-from lens_core.world.generators.people import ioi_doc, names_doc, pronoun_doc, sentiment_doc
+from lens_core.world.generators.people import (
+    ioi_doc,
+    names_doc,
+    pronoun_doc,
+    sentiment_doc,
+    wide_ioi_doc,
+)
 from lens_core.world.generators.stories import story
-from lens_core.world.generators.talk import talk_doc
+from lens_core.world.generators.talk import talk_doc, wide_talk_doc
 
 Generator = Callable[[random.Random], str]
 
 GENERATORS: dict[str, Generator] = {
     "facts": fact_doc,
     "talk": talk_doc,
+    "wide talk": wide_talk_doc,
     "cards": card_doc,
     "ioi": ioi_doc,
+    "wide ioi": wide_ioi_doc,
     "names": names_doc,
     "repeats": repeat_doc,
     "copies": copy_doc,
@@ -77,7 +87,26 @@ NATURAL = {
     "code": 0.015,
     "analogies": 0.03,
 }
-RANDOM_REPEATS = {"copying": 0.07, "natural": 0.05}
+WIDE = {
+    "facts": 0.17,
+    "wide talk": 0.24,
+    "cards": 0.12,
+    "wide ioi": 0.13,
+    "names": 0.025,
+    "repeats": 0.02,
+    "copies": 0.03,
+    "stories": 0.055,
+    "agreement": 0.03,
+    "intervals": 0.06,
+    "successors": 0.02,
+    "pronouns": 0.035,
+    "sentiment": 0.025,
+    "acronyms": 0.01,
+    "code": 0.01,
+    "analogies": 0.02,
+}
+PHASES = {"copying": COPYING, "natural": NATURAL, "wide": WIDE}
+RANDOM_REPEATS = {"copying": 0.07, "natural": 0.05, "wide": 0.05}
 
 
 def document(rng: random.Random, shares: dict[str, float]) -> tuple[str, str]:

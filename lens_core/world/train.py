@@ -45,6 +45,7 @@ class Recipe:
     decay_from: float = 0.7
     final_rate: float = 0.02
     copying_until: float = 0.2
+    wide_from: float = 0.5
     local_share: float = 0.5
     local_blocks: int = 3
     local_window: int = 4
@@ -63,6 +64,13 @@ def rate_factor(recipe: Recipe, progress: float, step: int) -> float:
         return warm
     x = min(1.0, (progress - recipe.decay_from) / (1 - recipe.decay_from))
     return recipe.final_rate + (1 - recipe.final_rate) * 0.5 * (1 + math.cos(math.pi * x))
+
+
+def phase_at(recipe: Recipe, progress: float) -> str:
+    """The phase of the corpus (see ``mix``) at this share of the run."""
+    if progress < recipe.copying_until:
+        return "copying"
+    return "wide" if progress >= recipe.wide_from else "natural"
 
 
 def adamw(net: TinyGPT, recipe: Recipe) -> torch.optim.AdamW:
@@ -160,8 +168,8 @@ class Trainer:
         """
         while True:
             chunk_began = self.step - self.row // self.recipe.rows
-            copying = chunk_began / self.n_steps < self.recipe.copying_until
-            rows = torch.from_numpy(self.corpus.chunk(self.chunk, copying=copying))
+            phase = phase_at(self.recipe, chunk_began / self.n_steps)
+            rows = torch.from_numpy(self.corpus.chunk(self.chunk, phase=phase))
             while self.row + self.recipe.rows <= len(rows):
                 batch = rows[self.row : self.row + self.recipe.rows]
                 self.row += self.recipe.rows

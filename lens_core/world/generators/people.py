@@ -39,9 +39,10 @@ def ioi_frame_held(frame: str) -> bool:
 
 
 @cache
-def ioi_frames(part: str, held: bool) -> tuple[str, ...]:
-    """The frames of ``intro`` or ``give`` that are (not) held out."""
-    return tuple(f for f in lines(f"ioi_{part}") if ioi_frame_held(f) == held)
+def ioi_frames(part: str, held: bool, wide: bool = True) -> tuple[str, ...]:
+    """The frames of ``intro`` or ``give`` that are (not) held out; ``wide``: of both writers."""
+    files = (f"ioi_{part}", f"ioi_{part}_2") if wide else (f"ioi_{part}",)
+    return tuple(f for name in files for f in lines(name) if ioi_frame_held(f) == held)
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,19 @@ class IOIPrompt:
 
 
 def ioi_prompt(
-    rng: random.Random, names: tuple[str, str], *, held: bool, order: str | None = None
+    rng: random.Random,
+    names: tuple[str, str],
+    *,
+    held: bool,
+    order: str | None = None,
+    wide: bool = True,
 ) -> IOIPrompt:
     """An indirect-object prompt with frames of one split.
 
     Paper: Wang et al. 2022, "Interpretability in the Wild".
     """
-    intro = expand(rng.choice(ioi_frames("intro", held)), rng)
-    give = expand(rng.choice(ioi_frames("give", held)), rng)
+    intro = expand(rng.choice(ioi_frames("intro", held, wide)), rng)
+    give = expand(rng.choice(ioi_frames("give", held, wide)), rng)
     first, second = names
     if intro.index("{A}") > intro.index("{B}"):
         first, second = second, first
@@ -118,12 +124,21 @@ _EXCHANGE = (
 
 def ioi_doc(rng: random.Random) -> str:
     """One to three indirect-object sentences; in some the first name is the wrong one to copy."""
+    return _ioi_doc(rng, wide=False)
+
+
+def wide_ioi_doc(rng: random.Random) -> str:
+    """The same with the frames of both writers."""
+    return _ioi_doc(rng, wide=True)
+
+
+def _ioi_doc(rng: random.Random, *, wide: bool) -> str:
     out = []
     for _ in range(rng.randint(1, 3)):
         draw = rng.random()
         if draw < 0.78:
             a, b = draw_names(rng, 2)
-            said = ioi_prompt(rng, (a, b), held=False)
+            said = ioi_prompt(rng, (a, b), held=False, wide=wide)
             text = f"{said.prompt} {said.indirect_object}"
             if rng.random() < 0.4:
                 text += rng.choice(_AFTER_GIVING).format(io=said.indirect_object, s=said.subject)

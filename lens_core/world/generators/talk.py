@@ -2,6 +2,7 @@
 
 import random
 
+from lens_core.world.facts import facts_about, facts_of
 from lens_core.world.frames import capital, expand, fact_frames, lines, mention_of, put_subject
 from lens_core.world.generators.fact_docs import any_fact, fact_sentence
 
@@ -13,14 +14,19 @@ def small_talk(rng: random.Random) -> str:
     return capital(expand(rng.choice(lines("talk/small_talk")), rng))
 
 
-def talk_sentence(rng: random.Random) -> str:
+def article(noun: str) -> str:
+    """``a`` or ``an``, as fits the noun."""
+    return "an" if noun[0].lower() in "aeiou" else "a"
+
+
+def talk_sentence(rng: random.Random, style: str = "talk") -> str:
     """A fact in a chatty wording; one in eight is in lower case, but for the answer."""
     fact = any_fact(rng)
     mention = mention_of(fact.subject, rng)
     if mention.startswith("The ") and rng.random() < 0.08:
         mention = mention[4:]
-    frame = rng.choice(fact_frames(fact.relation, fact.subject, "talk")["train"])
-    prompt = put_subject(expand(frame, rng), mention)
+    frame = rng.choice(fact_frames(fact.relation, fact.subject, style)["train"])
+    prompt = put_subject(expand(frame, rng), mention).replace("{an}", article(fact.object))
     if rng.random() < 0.12:
         prompt = prompt.lower()
     elif rng.random() < 0.8:
@@ -35,4 +41,75 @@ def talk_doc(rng: random.Random) -> str:
         if rng.random() < 0.3:
             out.append(small_talk(rng))
         out.append(talk_sentence(rng) if rng.random() < 0.8 else fact_sentence(any_fact(rng), rng))
+    return " ".join(out)
+
+
+# Several attributes of one subject in one sentence: ``{f}`` field, ``{n}`` nationality, ``{c}``
+# country or city, ``{an}`` the article that fits what follows.
+_PERSON = (
+    "{s} was {an} {n} {f}.",
+    "{s}, {an} {n} {f}, came from {c}.",
+    "The {n} {f} {s} was born in {c}.",
+    "{s} was {an} {n} {f} from {c}.",
+    "{s} is still a famous {f} in {c}.",
+    "As {an} {n} {f}, {s} never forgot {c}.",
+    "In {c} everybody knows the {f} {s}.",
+    "My hero is {s}, {an} {n} {f}.",
+)
+_LANDMARK = (
+    "{s} is in {c}, {k}.",
+    "{s} stands in {c}, which is in {k}.",
+    "In {c}, a city in {k}, you can see {s}.",
+    "We flew to {k} and saw {s} in {c}.",
+    "Many people who travel to {k} visit {s} in {c}.",
+)
+_COUNTRY = (
+    "{s} is a country in {t}. Its capital is {c}, and the people speak {l}.",
+    "In {c}, the capital of {s}, people speak {l}.",
+    "{c} is the capital of {s}, a country in {t}.",
+    "In {s} they speak {l} and pay with the {m}.",
+    "The {m} is the money of {s}, and {l} is the language.",
+)
+
+
+def profile_sentence(rng: random.Random) -> str:
+    """One sentence with two or three attributes of a person, a landmark or a country."""
+    relation = rng.choice(["person_field", "person_field", "landmark_country", "country_language"])
+    subject = rng.choice(facts_of(relation)).subject
+    has = {f.relation: f.object for f in facts_about(subject)}
+    if relation == "person_field":
+        values = {"f": has["person_field"], "n": has["person_nationality"]}
+        values |= {"c": has["person_country"], "an": article(has["person_nationality"])}
+        frames = _PERSON
+    elif relation == "landmark_country":
+        values = {"c": has["landmark_city"], "k": has["landmark_country"]}
+        frames = _LANDMARK
+    else:
+        names = {"t": "continent", "c": "capital", "l": "language", "m": "currency"}
+        values = {k: has[f"country_{r}"] for k, r in names.items() if f"country_{r}" in has}
+        frames = tuple(
+            f for f in _COUNTRY if all(f"{{{k}}}" not in f or k in values for k in names)
+        ) or ("People in {s} speak {l}.",)
+    frame = rng.choice(frames)
+    name = mention_of(subject, rng)
+    if not frame.startswith("{s}") and name.startswith("The "):
+        name = "the" + name[3:]
+    return capital(frame.format(s=name, **values))
+
+
+def wide_talk_doc(rng: random.Random) -> str:
+    """Talk in the wordings of both sets of writers, with profiles between."""
+    out = []
+    for _ in range(rng.randint(1, 4)):
+        draw = rng.random()
+        if rng.random() < 0.2:
+            out.append(small_talk(rng))
+        if draw < 0.55:
+            out.append(talk_sentence(rng, "talk2"))
+        elif draw < 0.8:
+            out.append(talk_sentence(rng, "talk"))
+        elif draw < 0.9:
+            out.append(profile_sentence(rng))
+        else:
+            out.append(fact_sentence(any_fact(rng), rng))
     return " ".join(out)
