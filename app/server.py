@@ -1,8 +1,8 @@
-"""The lab as a server application: ``streamlit run app/server.py``, for a workshop or a container.
+"""The lab as a server application: ``streamlit run app/server.py``.
 
-The same pages as ``app/main.py``. Besides, the model is warm before the port answers, so that
-``/_stcore/health`` says when learners may come in, and every answer carries a content-security
-policy: whatever a page were brought to contain, the browser fetches nothing from another host.
+The same pages as ``app/main.py``. Besides, the model begins to warm up as the server starts and not
+as the first visitor comes, and every answer carries a content-security policy: whatever a page were
+brought to contain, the browser fetches nothing from another host.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-import anyio  # noqa: E402
 import streamlit as st  # noqa: E402
 from starlette.datastructures import MutableHeaders  # noqa: E402
 from starlette.middleware import Middleware  # noqa: E402
@@ -64,12 +63,10 @@ class SecurityHeaders:
 
 
 @asynccontextmanager
-async def lifespan(_: object) -> AsyncIterator[dict[str, bool]]:
-    """Warm up before the first visitor is let in."""
-    thread = warmup.start()
-    if thread is not None:
-        await anyio.to_thread.run_sync(thread.join)
-    yield {"ready": True}
+async def lifespan(_: object) -> AsyncIterator[None]:
+    """Begin to warm up; the shell is served meanwhile."""
+    warmup.start()
+    yield
 
 
 app = st.App(

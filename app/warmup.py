@@ -10,13 +10,10 @@ log = logging.getLogger(__name__)
 _started = threading.Lock()
 
 
-def start() -> threading.Thread | None:
-    """Begin to warm up in a thread of its own; None if this process has begun before."""
-    if not _started.acquire(blocking=False):
-        return None
-    thread = threading.Thread(target=warm_up, name="lens-lab-warm-up", daemon=True)
-    thread.start()
-    return thread
+def start() -> None:
+    """Begin to warm up in a thread of its own, unless this process has begun before."""
+    if _started.acquire(blocking=False):
+        threading.Thread(target=warm_up, name="lens-lab-warm-up", daemon=True).start()
 
 
 def warm_up() -> None:
