@@ -1,6 +1,7 @@
 """Fixtures that every test may use: tiny random models of many families, and the shipped model."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ _EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
 # name: (model type, config). Random weights, no network; every kind of storage and block.
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("gpt2", _GPT2),
+    "gpt2-upcast": ("gpt2", {**_GPT2, "reorder_and_upcast_attn": True}),
     "gpt_neo": (
         "gpt_neo",
         {
@@ -122,6 +124,12 @@ def build_family(name: str) -> Family:
 def family(request: pytest.FixtureRequest) -> Family:
     """Every family in turn."""
     return build_family(request.param)
+
+
+@pytest.fixture
+def family_named() -> Callable[[str], Family]:
+    """Any family by name."""
+    return build_family
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
-from lens_core.model.run import Run, current_run, masked_threshold
+from lens_core.model.run import MASKED_BELOW, Run, current_run
 
 NAME = "lens_core"
 LAYER_ATTRIBUTE = "_lens_layer"
@@ -176,7 +176,7 @@ def visit_scores(run: Run, layer: int, scores: Tensor, n_keys: int) -> Tensor:
         return scores
 
     def visit(raw: Tensor) -> Tensor:
-        masked = raw <= masked_threshold(raw.dtype)
+        masked = raw < MASKED_BELOW
         seen = run.visit("scores", layer, raw.masked_fill(masked, -torch.inf))
         return torch.where(masked, raw, seen.clamp(min=torch.finfo(raw.dtype).min))
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lens_core.model.errors import UnknownSiteError
-from lens_core.model.run import masked_threshold
+from lens_core.model.run import MASKED_BELOW
 from lens_core.model.sites import DERIVED, SiteKey, SiteName, has_layers, parse_site
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class ActivationCache(Mapping[SiteKey, Tensor]):
             )
         tensor = self._recorded[key]
         if key.site == "scores" and not tensor.requires_grad:  # in a graph they are -inf already
-            return tensor.masked_fill(tensor <= masked_threshold(tensor.dtype), -torch.inf)
+            return tensor.masked_fill(tensor < MASKED_BELOW, -torch.inf)
         return tensor
 
     def __contains__(self, name: object) -> bool:

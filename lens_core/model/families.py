@@ -116,6 +116,8 @@ def _use_registry(model: Any) -> bool:
     """Route attention through `lens_attention` if the family can; say whether it can."""
     if not model._can_set_attn_implementation():
         return False
+    if getattr(model.config, "reorder_and_upcast_attn", False):
+        return False  # GPT-2 takes this other path under the name "eager" only
     model.set_attn_implementation(NAME)
     return bool(model.config.get_text_config()._attn_implementation == NAME)
 
@@ -146,7 +148,7 @@ def _read_model(
     layers, copied = [], set()
     for n, call in enumerate(block_calls):
         inside = [c for c in recorder.calls if c.path.startswith(f"{call.path}.")]
-        inner = {s: run.cache[SiteKey(s, n)] for s in _INNER_SITES if SiteKey(s, n) in run.cache}
+        inner = {key.site: x.cpu() for key, x in run.cache.items() if key.layer == n}
         layer, changed = read_block(call, inside, cores[n], inner, heads, model.config)
         layers.append(layer)
         copied |= changed

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 @dataclass
 class Call:
-    """One call of one module. Values are copies, since a model may change a tensor afterwards.
+    """One call of one module. Values are copies on the CPU, since a model may write into a tensor.
 
     Attributes:
         path: the module's path from the language-model class down.
@@ -129,7 +129,7 @@ def probe_tokens(d_vocab: int, device: torch.device) -> Tensor:
 
 
 def _copy(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.detach().clone()
+    return None if tensor is None else tensor.detach().cpu().clone()
 
 
 def fit(target: Tensor, parts: list[Tensor], scale_of_rounding: float) -> list[float] | None:

@@ -20,6 +20,10 @@ from lens_core.model.sites import SiteKey
 
 Place = tuple[str, int | None]
 
+# Attention scores below this are masked: half of the mask that half precision adds, which some
+# families add to scores in float32.
+MASKED_BELOW = torch.finfo(torch.float16).min / 2
+
 _RUN: ContextVar[Run | None] = ContextVar("lens_core_run", default=None)
 current_run = _RUN.get
 
@@ -93,7 +97,8 @@ class Run:
     @property
     def idle(self) -> bool:
         """Whether the taps have nothing at all to do."""
-        return not (self.plan or self.low_rank or self.start or self.grad) and self.stop is None
+        untouched = not (self.plan or self.low_rank or self.start or self.grad)
+        return untouched and self.stop is None and self.resid is None
 
     def at(self, site: str, layer: int | None) -> Visit:
         """The visit of a site, planned now if it was not."""
@@ -175,9 +180,3 @@ def active(run: Run | None) -> Iterator[None]:
         yield
     finally:
         _RUN.reset(token)
-
-
-def masked_threshold(dtype: torch.dtype) -> float:
-    """Attention scores below this are masked: half of the lowest value that a mask adds."""
-    lowest = torch.float16 if dtype == torch.float16 else torch.float32
-    return torch.finfo(lowest).min / 2

@@ -223,8 +223,8 @@ def _from_transformer_lens(name: str, *, gated: bool, rotary: bool) -> tuple[str
     layer, hook = int(match[1]), match[2]
     if rotary and hook in ("attn.hook_q", "attn.hook_k"):
         raise UnknownSiteError(
-            f"{name!r} means q or k before the rotary embedding; here they are recorded as used, after "
-            f'it: ask for ("{hook[-1]}", {layer}), or "blocks.{layer}.attn.hook_rot_{hook[-1]}"'
+            f"{name!r} means q or k before the rotary embedding; here they are recorded as used, "
+            f'after it: ask for ("{hook[-1]}", {layer}), or for attn.hook_rot_{hook[-1]}.'
         )
     if gated and hook == "mlp.hook_pre":
         return "mlp_gate", layer

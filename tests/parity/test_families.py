@@ -259,6 +259,17 @@ def test_stopping_at_a_layer_returns_the_residual_stream_there(family):
         assert {key.layer for key in early if key.layer is not None} == set(range(stop))
 
 
+def test_resuming_uses_the_residual_stream_it_is_given(family):
+    """Forbids a resumed run that falls back on its tokens, at layer 0 above all."""
+    model = family.hooked
+    _, other = model.run_with_cache(family.tokens.flip(0), ["resid_pre"])
+    expected = model.run(family.tokens.flip(0))
+    for layer in range(model.cfg.n_layers):
+        resid = other["resid_pre", layer]
+        again = model.run(family.tokens, start_at_layer=layer, resid=resid)
+        assert torch.equal(again, expected)
+
+
 def test_gradients_reach_every_site(family):
     """Forbids recorded tensors that are not on the path to the logits (attribution patching)."""
     model = family.hooked

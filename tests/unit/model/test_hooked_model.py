@@ -14,6 +14,7 @@ from lens_core.interventions import add, custom, patch, scale, zero
 from lens_core.model.errors import (
     EmptyPromptError,
     InterventionError,
+    NaNWeightsError,
     PromptTooLongError,
     TokenError,
     UnknownSiteError,
@@ -340,6 +341,37 @@ def test_models_without_attention_are_refused_with_what_is_missing():
     config = AutoConfig.for_model("mamba", hidden_size=32, num_hidden_layers=2, vocab_size=50)
     with pytest.raises(UnsupportedModelError, match="no list of 2 blocks with attention"):
         HookedModel.from_hf(AutoModelForCausalLM.from_config(config))
+
+
+def test_blocks_that_cannot_be_followed_are_refused():
+    """Forbids guessing: GPT-1's blocks hand on lists."""
+    config = AutoConfig.for_model("openai-gpt", n_embd=32, n_layer=2, n_head=4, vocab_size=50)
+    with pytest.raises(UnsupportedModelError, match="hands on no tensor"):
+        HookedModel.from_hf(AutoModelForCausalLM.from_config(config))
+
+
+def test_damaged_weights_are_refused():
+    """Forbids figures made of NaN."""
+    config = AutoConfig.for_model("gpt2", n_embd=32, n_layer=2, n_head=4, vocab_size=50)
+    plain = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        plain.transformer.h[1].mlp.c_fc.weight[0, 0] = float("nan")
+    with pytest.raises(NaNWeightsError):
+        HookedModel.from_hf(plain)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["gpt2", "gptj", "bloom", "gemma2", "gpt_oss", "granite"])
+def test_half_precision_models_pass_the_self_check(family_named, name, dtype):
+    """Forbids tolerances, masks or casts that only hold in float32."""
+    plain = copy.deepcopy(family_named(name).plain).to(dtype)
+    tokens = family_named(name).tokens
+    expected = plain(input_ids=tokens, use_cache=False).logits
+    model = HookedModel.from_hf(plain)
+    assert model.report.ok, str(model.report)
+    logits, cache = model.run_with_cache(tokens)
+    assert torch.equal(logits, expected)
+    assert torch.equal(torch.isneginf(cache["scores", 1]), cache["pattern", 1] == 0)
 
 
 def test_sdpa_models_are_switched_to_the_attention_that_can_be_opened():
