@@ -60,7 +60,6 @@ def read_config(model: Any, spec: ModelSpec, name: str) -> ModelConfig:
         ),
         None,
     )
-    weight = model.get_input_embeddings().weight
     return ModelConfig(
         name=name,
         family=model.config.model_type,
@@ -77,9 +76,18 @@ def read_config(model: Any, spec: ModelSpec, name: str) -> ModelConfig:
         parallel=any(layer.parallel for layer in spec.layers),
         gated=any(layer.w_gate is not None for layer in spec.layers),
         n_params=sum(p.numel() for p in model.parameters()),
-        dtype=weight.dtype,
-        device=weight.device,
+        dtype=model.get_input_embeddings().weight.dtype,
+        device=input_device(model),
     )
+
+
+def input_device(model: Any) -> torch.device:
+    """Where token ids must be; weights that accelerate has offloaded are nowhere themselves."""
+    embedding = model.get_input_embeddings()
+    if not embedding.weight.is_meta:
+        return torch.device(embedding.weight.device)
+    hook = getattr(embedding, "_hf_hook", None)
+    return torch.device(getattr(hook, "execution_device", None) or "cpu")
 
 
 def norm_kind_of(module: nn.Module) -> NormKind:
@@ -89,7 +97,8 @@ def norm_kind_of(module: nn.Module) -> NormKind:
     if size is None:
         return "none"
     assert isinstance(weight, torch.Tensor)
-    constant = torch.ones(1, 1, size, dtype=weight.dtype, device=weight.device)
+    device = "cpu" if weight.is_meta else weight.device
+    constant = torch.ones(1, 1, size, dtype=weight.dtype, device=device)
     with torch.no_grad():
         shifted = module(2 * constant) - module(constant)
         flipped = module(constant) - module(-constant)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lens_core.model.attention import LAYER_ATTRIBUTE, NAME
 from lens_core.model.blocks import read_block
+from lens_core.model.config import input_device
 from lens_core.model.errors import NaNWeightsError, UnsupportedModelError
 from lens_core.model.probe import Call, Recorder, fit, probe_tokens, rounding
 from lens_core.model.run import Run, active
@@ -44,7 +45,7 @@ def discover(model: Any) -> tuple[ModelSpec, Tensor]:
     """
     kind = type(model).__name__
     blocks_path, blocks = _find_blocks(model)
-    tokens = probe_tokens(_vocab_size(model), model.get_input_embeddings().weight.device)
+    tokens = probe_tokens(_vocab_size(model), input_device(model))
     _use_eager(model)
     with torch.no_grad(), active(None):
         reference = model(input_ids=tokens, use_cache=False).logits

@@ -329,6 +329,11 @@ class HookedModel(Tokenization, Weights, Pieces):
             )
         return layer % n_layers
 
+    @property
+    def offloaded(self) -> bool:
+        """Whether some weights are in memory only while their layer runs (accelerate)."""
+        return any(p.is_meta for p in self.hf_model.parameters())
+
     def self_check(self) -> SelfCheckReport:
         """Check again that the taps see and do what they say; the report is printable."""
         return self_check(self, None)

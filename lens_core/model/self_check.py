@@ -197,7 +197,8 @@ def _attention(model: HookedModel, cache: ActivationCache) -> Iterator[Check]:
         mixed = torch.einsum("bhqk,bkhd->bqhd", pattern, v)
         mixtures.append(_close(mixed, z, "pattern @ v = z", ("pattern", "v", "z"), dtype, z))
         layer = model.spec.layers[n]
-        if layer.w_o is not None and layer.attn_out in (layer.w_o, layer.attn):
+        plain = layer.w_o is not None and layer.attn_out in (layer.w_o, layer.attn)
+        if plain and not model.offloaded:
             total = cache["head_out", n].sum(dim=2) + layer.attn_scale * model.b_O[n]
             out = cache["attn_out", n]
             sums.append(_close(total, out, "sum of head_out + b_O = attn_out", (), dtype, out))

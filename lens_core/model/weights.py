@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lens_core.model.blocks import split_qkv
-from lens_core.model.errors import UnknownSiteError
+from lens_core.model.errors import UnknownSiteError, UnsupportedModelError
 from lens_core.model.factored import FactoredMatrix
 from lens_core.model.spec import FusedQKV, LayerSpec, module_at
 
@@ -244,17 +244,26 @@ class Weights:
 
 
 def as_matrix(module: nn.Module) -> Tensor:
-    """A projection as [d_in, d_out]; Linear stores the transpose, Conv1D this."""
+    """A projection as [d_in, d_out]; Linear stores the transpose, Conv1D this.
+
+    Raises:
+        UnsupportedModelError: the weight is offloaded.
+    """
     weight: Tensor = module.weight  # type: ignore[assignment]
+    if weight.is_meta:
+        raise UnsupportedModelError(
+            "This weight is offloaded and is in memory only while its layer runs; "
+            "load the model without offloading to read weights."
+        )
     return weight if type(module).__name__ == "Conv1D" else weight.T
 
 
 def as_bias(module: nn.Module) -> Tensor:
     """A projection's bias [d_out], zeros if it has none."""
+    matrix = as_matrix(module)
     bias: Tensor | None = getattr(module, "bias", None)
     if bias is not None:
         return bias
-    matrix = as_matrix(module)
     return matrix.new_zeros(matrix.shape[-1])
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import cpu_offload
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from lens_core import HookedModel
@@ -372,6 +373,18 @@ def test_half_precision_models_pass_the_self_check(family_named, name, dtype):
     logits, cache = model.run_with_cache(tokens)
     assert torch.equal(logits, expected)
     assert torch.equal(torch.isneginf(cache["scores", 1]), cache["pattern", 1] == 0)
+
+
+def test_offloaded_models_work(family_named):
+    """Forbids taps that break, or are broken by, the hooks with which accelerate moves weights."""
+    for name in ("gpt2", "llama"):
+        plain, tokens = copy.deepcopy(family_named(name).plain), family_named(name).tokens
+        model = HookedModel.from_hf(cpu_offload(plain, execution_device=torch.device("cpu")))
+        assert model.report.ok, str(model.report)
+        edits = [scale("resid_mid", 1, 2.0)]
+        assert torch.equal(model.run(tokens, edits), family_named(name).hooked.run(tokens, edits))
+        with pytest.raises(UnsupportedModelError, match="offloaded"):
+            model.W_O[1]
 
 
 def test_sdpa_models_are_switched_to_the_attention_that_can_be_opened():
