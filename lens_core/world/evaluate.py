@@ -1,11 +1,11 @@
-"""Examine a trained model on held-out material: ``python -m lens_core.world.evaluate --model tiny-world``.
+"""Examine a trained model on held-out material: ``python -m lens_core.world.evaluate``.
 
-Prints every figure with its interval, and with ``--card`` writes the model card beside the weights.
+Prints every figure with its interval, and with ``--card`` writes the model card beside the
+weights.
 Takes some minutes on two processor cores.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,11 +31,16 @@ def _behaviour(model: HookedModel) -> Iterator[Figure]:
 
 def _mechanism(model: HookedModel) -> Iterator[Figure]:
     yield from mechanism.induction(model)
-    asked = known_facts(model.tokenizer, n=600, seed=15)
-    answered = mechanism.answered(model, asked, 400)
-    yield mechanism.lens_layer(model, answered)
-    yield from mechanism.trace(model, answered[:100])
-    yield from mechanism.knock_out(model, answered[:150])
+    asked = known_facts(model.tokenizer, n=800, seed=15, single_token_object=True)
+    answered = mechanism.answered(model, asked, 600)
+    yield mechanism.lens_layer(model, answered[:400])
+    located = [
+        f
+        for f in answered
+        if f.subject_end - f.subject_start > 0 and f.subject_chars[1] < len(f.prompt)
+    ]
+    yield from mechanism.trace(model, located[:100])
+    yield from mechanism.knock_out(model, located[:150])
 
 
 def _editing(model: HookedModel) -> Iterator[Figure]:
@@ -65,26 +70,6 @@ def evaluate(model: HookedModel, parts: list[str]) -> list[Figure]:
     return figures
 
 
-def _training_text(folder: Path) -> str:
-    """What ``training.json`` in the model's folder says about the run."""
-    path = folder / "training.json"
-    if not path.exists():
-        return "No record of the training run stands beside the weights."
-    record = json.loads(path.read_text(encoding="utf-8"))
-    recipe = ", ".join(f"{k} {v}" for k, v in record["recipe"].items())
-    curve = "\n".join(
-        f"| {r['tokens'] / 1e6:.1f} | {r['loss_nats']:.2f} | {100 * r['facts_held']:.1f} "
-        f"| {100 * r['ioi_accuracy']:.1f} | {r['second_copy_nats']:.2f} |"
-        for r in record["curve"]
-    )
-    return (
-        f"`{record['command']}`: {record['tokens'] / 1e6:.1f} million tokens in "
-        f"{record['seconds'] / 60:.0f} minutes on {record['machine']}. Recipe: {recipe}.\n\n"
-        "| million tokens | loss, nats | facts, held-out wordings, % | IOI held out, % "
-        f"| second copy of random tokens, nats |\n|---|---|---|---|---|\n{curve}"
-    )
-
-
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -97,7 +82,7 @@ def main() -> None:
     model = HookedModel.from_pretrained(args.model)
     figures = evaluate(model, args.parts)
     if args.card:
-        write_card(args.card, figures, model, _training_text(args.card), COMMAND)
+        write_card(args.card, figures, model, COMMAND)
 
 
 if __name__ == "__main__":

@@ -24,12 +24,18 @@ def wording_held(relation: str, subject: str, frame: str) -> bool:
 
 
 def pair_held(first: str, second: str) -> bool:
-    """A pair of names that never meet in an indirect-object or name document (one in five)."""
+    """A pair of names that never meet in an indirect-object item or a name document (one in five).
+
+    They may stand in two items of one document, and in stories, lists and copies.
+    """
     return bucket("|".join(sorted((first, second)))) % 5 == 0
 
 
 def name_held(name: str) -> bool:
-    """A name that never takes part in an indirect-object or name document (about one in twelve)."""
+    """A name in no indirect-object or name document (about one in twelve).
+
+    Stories, reviews and pronouns do use it.
+    """
     return bucket("name|" + name) % 12 == 0
 
 

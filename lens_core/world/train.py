@@ -23,6 +23,7 @@ from transformers import GPT2LMHeadModel
 from lens_core.world.corpus import Corpus
 from lens_core.world.net import TinyGPT, causal_mask
 from lens_core.world.probes import Probes
+from lens_core.world.record import training_record
 from lens_core.world.tokenizer import load_or_train
 
 
@@ -213,6 +214,8 @@ class Trainer:
                 self.save()
         bar.close()
         self.export(self.out / "model")
+        record = training_record(self.out)
+        (self.out / "model" / "training.json").write_text(json.dumps(record, indent=1))
 
     def _log_row(self, losses: list[float], seconds: float) -> dict[str, float]:
         """One line of the log; the loss is the mean since the last line."""

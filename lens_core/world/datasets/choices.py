@@ -50,9 +50,9 @@ class Choice:
 class YearChoice:
     """A prompt that ends with the century of an interval's end: "... from 1732 to 17".
 
-    ``year`` is the start's last two digits. ``right`` are the later two digits, ``wrong`` the
-    others; they follow the prompt directly, without a space. ``kind`` is "trained frame" or
-    "unseen frame".
+    ``year`` is the start's last two digits. ``right`` are the two digits of the later years,
+    ``wrong`` those of the others (no year of the world ends in 00 or 01); they follow the prompt
+    directly, without a space. ``kind`` is "trained frame" or "unseen frame".
     """
 
     prompt: str
@@ -126,7 +126,7 @@ def interval_prompts(n: int = 400, seed: int = 0) -> Records[YearChoice]:
         start = frame.partition("|")[0]
         prompt = start.format(e=rng.choice(EVENTS), c=century, y=f"{year:02d}")
         later = tuple(f"{z:02d}" for z in range(year + 1, 100))
-        others = tuple(f"{z:02d}" for z in range(year + 1))
+        others = tuple(f"{z:02d}" for z in range(YEARS.start, year + 1))
         return YearChoice(prompt, later, others, frames[frame], century, year)
 
     return _different(n, draw)

@@ -1,7 +1,6 @@
 """Facts asked in wordings that training did not use for them, with the subject's place marked."""
 
 import random
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -9,7 +8,7 @@ from functools import cache
 from transformers import PreTrainedTokenizerBase
 
 from lens_core.world.datasets.records import Records, not_enough
-from lens_core.world.facts import FACTS, Fact
+from lens_core.world.facts import DATA, FACTS, Fact
 from lens_core.world.frames import Wording, expansions, fact_frames, is_cloze, lines, word
 
 
@@ -39,23 +38,40 @@ class FactPrompt(FactQuestion):
     subject_end: int
 
 
-@cache
-def _shared_lines(relation: str) -> frozenset[str]:
-    """The lines of a relation that give a wording which another line gives too.
+def _sentences(frame: str) -> str:
+    """Every wording of a frame with ``{o}`` for the object, one a line, in lower case."""
+    return "\n".join(w if "{o}" in w else f"{w} {{o}}" for w in expansions(frame)).lower()
 
-    A held-out line among them could ask in a wording that training did use: they are left out.
+
+@cache
+def _told_elsewhere(relation: str) -> frozenset[str]:
+    """The cloze lines of a relation with a wording that another line of it contains.
+
+    Held out, they would be asked in words that training did use: "{s} comes from" where
+    "The recipe for {s} comes from" is trained.
     """
-    givers = Counter(w for line in lines(f"frames/{relation}") for w in set(expansions(line)))
+    own = [f"frames/{relation}"]
+    if relation == "work_creator":
+        own += [f"frames/work_by_{kind}" for kind in ("writer", "painter", "composer")]
+    styles = sorted(p.name for p in DATA.iterdir() if (p / f"{relation}.txt").exists())
+    names = dict.fromkeys([*own, *(f"{style}/{relation}" for style in styles)])
+    told = {line: _sentences(line) for name in names for line in lines(name)}
+    everything = "\n".join(told.values())
     return frozenset(
-        line for line in lines(f"frames/{relation}") if any(givers[w] > 1 for w in expansions(line))
+        line
+        for name in own
+        for line in lines(name)
+        if is_cloze(line)
+        and any(everything.count(w) > told[line].count(w) for w in told[line].splitlines())
     )
 
 
+@cache
 def cloze_frames(relation: str, subject: str, split: str) -> tuple[str, ...]:
-    """The frames of one split that end just before the object."""
-    shared = _shared_lines(relation) if split != "train" else frozenset()
+    """The frames of one split that end just before the object and that no other frame contains."""
     frames = fact_frames(relation, subject)[split]
-    return tuple(f for f in frames if is_cloze(f) and f not in shared)
+    told = _told_elsewhere(relation) if split != "train" else frozenset()
+    return tuple(f for f in frames if is_cloze(f) and f not in told)
 
 
 def question(said: Wording) -> FactQuestion:

@@ -1,4 +1,4 @@
-"""Asking the model: logits at the last token of many prompts, and whole answers by free decoding."""
+"""Asking the model: logits at the last token of many prompts, whole answers by free decoding."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lens_core.model import HookedModel
+from lens_core import HookedModel
 
 
 def right_padded(
     model: HookedModel, prompts: Sequence[str]
-) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch"]]:
+) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, " batch"]]:
     """Token ids padded on the right, and the position of each prompt's last token.
 
     Attention is causal, so what stands after a prompt's last token cannot change its logits.
@@ -43,7 +43,7 @@ def first_id(model: HookedModel, word: str) -> int:
     return int(model.to_tokens(f" {word}", prepend_bos=False)[0, 0])
 
 
-def first_ids(model: HookedModel, words: Sequence[str]) -> Int[Tensor, "word"]:
+def first_ids(model: HookedModel, words: Sequence[str]) -> Int[Tensor, " word"]:
     """`first_id` of each word."""
     return torch.tensor([first_id(model, w) for w in words])
 

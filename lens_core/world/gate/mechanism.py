@@ -1,4 +1,4 @@
-"""Where the model does it: heads, the layer at which an answer appears, tracing, knock-out of attention."""
+"""Where the model does it: heads, the block of the answer, tracing, knock-out of attention."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lens_core import HookedModel
 from lens_core.interventions import Intervention, custom, patch
-from lens_core.model import HookedModel
 from lens_core.world.datasets import FactPrompt, repeated_tokens
 from lens_core.world.gate.answers import first_ids, last_logits, right_padded
 from lens_core.world.gate.figures import Figure, average, median, share
@@ -107,7 +107,7 @@ def lens_layer(model: HookedModel, facts: Sequence[FactPrompt]) -> Figure:
     )
 
 
-def _blind_last_token(layer: int, start: int, end: int) -> Intervention:
+def blind_last_token(layer: int, start: int, end: int) -> Intervention:
     """The last token may not attend to the tokens from ``start`` to ``end`` (inclusive)."""
 
     def hide(scores: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ def knock_out(model: HookedModel, facts: Sequence[FactPrompt]) -> list[Figure]:
     for fact, answer in zip(facts, answers, strict=True):
         for name, layers in halves.items():
             edits = [
-                _blind_last_token(layer, fact.subject_start, fact.subject_end) for layer in layers
+                blind_last_token(layer, fact.subject_start, fact.subject_end) for layer in layers
             ]
             with torch.no_grad():
                 logits = model.run(model.to_tokens(fact.prompt), interventions=edits)
@@ -206,7 +206,9 @@ def trace(
             note=f"blocks 1 to {model.cfg.n_layers}: {by_block_last}",
         ),
         average("tracing: answer's probability, clean", clean_p, ""),
-        average("tracing: answer's probability, subject noised", noised_p, "", note=f"std {std:.3f}"),
+        average(
+            "tracing: answer's probability, subject noised", noised_p, "", note=f"std {std:.3f}"
+        ),
     ]
 
 

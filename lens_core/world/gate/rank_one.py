@@ -1,7 +1,7 @@
 """Plain rank-one editing (Meng et al. 2022, ROME): does a fact live where an edit can reach it?
 
-The smallest honest version: key averaged over prefixes, value by gradient descent, one rank-one term
-at one MLP. It is the gate's own; the labs have the full method.
+The smallest honest version: key averaged over prefixes, value by gradient descent, one rank-one
+term at one MLP. It is the gate's own; the labs have the full method.
 """
 
 import random
@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lens_core import HookedModel
 from lens_core.interventions import Intervention, custom, low_rank
-from lens_core.model import HookedModel
 from lens_core.world.datasets import EditRecord
 from lens_core.world.gate.answers import first_id, first_ids, last_logits
 from lens_core.world.gate.figures import Figure, share
@@ -40,6 +40,7 @@ class Editor:
 
     def __init__(self, model: HookedModel, settings: Editing | None = None) -> None:
         self.model = model
+        self.bos: int = model.tokenizer.bos_token_id
         self.settings = settings or Editing()
         rng = random.Random(8)
         self.prefixes = [""] + [
@@ -53,9 +54,12 @@ class Editor:
     def _second_moment(self) -> Float[Tensor, "d_mlp d_mlp"]:
         """Mean of k k^T over the keys (``mlp_post``) of generated documents."""
         block = self.settings.block
-        rng, total, n = random.Random(777), 0.0, 0
+        rng, n = random.Random(777), 0
+        d_mlp = self.model.W_out.shape[1]
+        total = torch.zeros(d_mlp, d_mlp)
         while n < self.settings.covariance_tokens:
-            ids = self.model.to_tokens(document(rng, NATURAL)[1])[:, : self.model.cfg.n_ctx]
+            text = document(rng, NATURAL)[1]
+            ids = torch.tensor([[self.bos, *self._ids(text)][: self.model.cfg.n_ctx]])
             with torch.no_grad():
                 _, cache = self.model.run_with_cache(
                     ids, names=[("mlp_post", block)], stop_at_layer=block + 1
@@ -64,18 +68,21 @@ class Editor:
             total, n = total + keys.T @ keys, n + len(keys)
         return total / n
 
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.model.tokenizer.encode(text)
+        return ids
+
     def _rows(self, edit: EditRecord) -> tuple[list[list[int]], list[int]]:
-        """The edit's prompt after every prefix, as token ids, with the last subject token of each."""
-        body = self.model.to_tokens(edit.prompt, prepend_bos=False)[0].tolist()
-        bos = self.model.to_tokens("a")[0, :1].tolist()
+        """The prompt after every prefix as token ids, and the last subject token of each."""
+        body = self._ids(edit.prompt)
         rows, at = [], []
         for prefix in self.prefixes:
-            head = self.model.to_tokens(prefix, prepend_bos=False)[0].tolist() if prefix else []
-            rows.append([*bos, *head, *body])
+            head = self._ids(prefix)
+            rows.append([self.bos, *head, *body])
             at.append(edit.subject_end + len(head))
         return rows, at
 
-    def key(self, edit: EditRecord) -> Float[Tensor, "d_mlp"]:
+    def key(self, edit: EditRecord) -> Float[Tensor, " d_mlp"]:
         """k*: the mean key at the subject's last token over the prefixes."""
         block = self.settings.block
         rows, at = self._rows(edit)
@@ -86,18 +93,18 @@ class Editor:
             )
         return cache["mlp_post", block][torch.arange(len(rows)), torch.tensor(at)].mean(0)
 
-    def value(self, edit: EditRecord) -> Float[Tensor, "d_model"]:
+    def value(self, edit: EditRecord) -> Float[Tensor, " d_model"]:
         """v*: the MLP output at the subject's last token that makes the model say the new object.
 
-        Minimised: the new object's negative log-probability after the prefixes, a KL term that keeps
-        "<subject> is a" as it was, and the size of the change.
+        Minimised: the new object's negative log-probability after the prefixes, a KL term that
+        keeps "<subject> is a" as it was, and the size of the change.
         """
         s, model = self.settings, self.model
         rows, at = self._rows(edit)
         rows, at = rows[: s.n_optimised], at[: s.n_optimised]
-        essence = model.to_tokens(f"{edit.subject} is a")[0].tolist()
-        rows.append(essence)
-        at.append(len(essence) - len(model.to_tokens(" is a", prepend_bos=False)[0]) - 1)
+        subject, essence = self._ids(edit.subject), self._ids(f"{edit.subject} is a")
+        rows.append([self.bos, *essence])
+        at.append(len(subject))
         ids, where = _padded(rows), torch.tensor(at)
         each, last = torch.arange(len(rows)), torch.tensor([len(r) - 1 for r in rows])
         new = first_id(model, edit.new_object)
@@ -114,7 +121,8 @@ class Editor:
             return x + moved * delta
 
         for _ in range(s.steps):
-            edited = model.run(ids, interventions=[custom("mlp_out", s.block, shifted)])
+            edit_run = [custom("mlp_out", s.block, shifted)]
+            edited = model.run(ids, interventions=edit_run, grad=True)
             log_probs = edited[each, last].log_softmax(-1)
             surprise = -log_probs[:-1, new].mean()
             drift = (before.exp() * (before - log_probs[-1])).sum()
@@ -151,8 +159,8 @@ def _logits(model: HookedModel, prompts: list[str], edits: tuple[Intervention, .
 def editing(model: HookedModel, edits: list[EditRecord], editor: Editor) -> list[Figure]:
     """Efficacy, paraphrases, other subjects, the subject's other relations, over single edits.
 
-    As in the pilots: the first three ask whether the right one of the new and the true object is the
-    likelier; the last asks whether a top-1 answer that was right before is still top-1.
+    The first three ask whether the right one of the new and the true object is the likelier; the
+    last asks whether a top-1 answer that was right before is still top-1.
     """
     hits: dict[str, list[bool]] = {k: [] for k in ("efficacy", "paraphrase", "other", "same")}
     for record in edits:

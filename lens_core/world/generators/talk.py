@@ -46,7 +46,7 @@ def talk_doc(rng: random.Random) -> str:
 
 # Several attributes of one subject in one sentence: ``{f}`` field, ``{n}`` nationality, ``{c}``
 # country or city, ``{an}`` the article that fits what follows.
-_PERSON = (
+_PERSON: tuple[str, ...] = (
     "{s} was {an} {n} {f}.",
     "{s}, {an} {n} {f}, came from {c}.",
     "The {n} {f} {s} was born in {c}.",
