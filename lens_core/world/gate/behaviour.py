@@ -27,7 +27,7 @@ FREE_SENTENCES = Path(__file__).parent.parent / "data" / "free_sentences.tsv"
 
 
 def facts(model: HookedModel, *, per_fact: int = 3, seed: int = 11) -> list[Figure]:
-    """Whole answers by free decoding, in wordings held out for the fact and in wordings of no text."""
+    """Whole answers by free decoding: wordings held out for the fact, wordings of no text."""
     out = []
     gates: dict[str, float | None] = {"held": 98.0, "unseen": None}
     for split, gate in gates.items():
@@ -149,7 +149,7 @@ def grammar(model: HookedModel, *, seed: int = 13) -> list[Figure]:
 
 
 def greater_than(model: HookedModel, *, seed: int = 14) -> Figure:
-    """Probability of later end years less that of the others, held-out years (Hanna et al. 2023)."""
+    """Probability of later end years less that of the others (Hanna et al. 2023)."""
     prompts = interval_prompts(seed=seed)
     years = torch.tensor([model.to_single_token(f"{y:02d}") for y in range(100)])
     probabilities = last_logits(model, [p.prompt for p in prompts]).softmax(-1)[:, years]

@@ -55,7 +55,7 @@ class Editor:
         """Mean of k k^T over the keys (``mlp_post``) of generated documents."""
         block = self.settings.block
         rng, n = random.Random(777), 0
-        d_mlp = self.model.W_out.shape[1]
+        d_mlp = self.model.W_out[block].shape[0]
         total = torch.zeros(d_mlp, d_mlp)
         while n < self.settings.covariance_tokens:
             text = document(rng, NATURAL)[1]
