@@ -171,7 +171,7 @@ def _parity_note(lens: LogitLensResult) -> str:
 
 def _figures(lens: LogitLensResult, cell: Chosen) -> None:
     row, position = cell["row"], cell["column"]
-    where = f"row {lens.row_labels[row]}, after {visible(lens.tokens[position])}"
+    where = f"row {lens.row_labels[row]}, at {visible(lens.tokens[position])}"
     left, right = st.columns(2)
     with left:
         st.plotly_chart(

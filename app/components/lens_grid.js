@@ -47,7 +47,7 @@ function inkOn(rgb) {
 // Numbers ------------------------------------------------------------------------------------------
 
 function percent(p) {
-  if (p > 0 && p < 0.001) return "<0.1%";
+  if (p < 0.001) return "<0.1%";
   return (100 * p).toFixed(p < 0.1 ? 1 : 0) + "%";
 }
 
@@ -77,7 +77,7 @@ function cellAt(data, row, column) {
 
 function spoken(data, row, column, cell) {
   return (
-    `${data.rows[row].title}, after ${data.tokens[column]}: ${cell.guesses[0].text}, ` +
+    `${data.rows[row].title}, at ${data.tokens[column]}: ${cell.guesses[0].text}, ` +
     `${percent(cell.guesses[0].prob)}${cell.settled ? ", the final answer" : ""}; ` +
     `${data.quantity.label} ${cell.value} ${data.quantity.unit}`.trim()
   );
@@ -89,7 +89,7 @@ function fillTip(tip, data, row, column) {
   const cell = cellAt(data, row, column);
   tip.replaceChildren();
   const head = element("div", "tip-head");
-  head.append(element("span", "", data.rows[row].title + ", after "));
+  head.append(element("span", "", data.rows[row].title + ", at "));
   head.append(element("span", "mono", data.tokens[column]));
   tip.append(head);
   const list = element("div", "tip-list");
@@ -139,7 +139,7 @@ function drawLegend(legend, data, ramp) {
     scale.append(mark);
   });
   legend.append(scale);
-  legend.append(element("span", "legend-key", "bold and underlined: already the final answer"));
+  legend.append(element("span", "legend-key", "underlined: already the final answer"));
 }
 
 function drawCell(data, row, column, ramp) {
