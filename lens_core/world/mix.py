@@ -1,9 +1,10 @@
 """How often each kind of document is drawn, and how the shares change during training.
 
-Three phases. ``copying`` is rich in copying: without it neither name moving nor induction begins
+Four phases. ``copying`` is rich in copying: without it neither name moving nor induction begins
 within the tokens that two processor cores can afford. ``natural`` has the natural shares. ``wide``
 adds what decides whether a learner's own sentence works: a second set of chatty wordings and of
-giving frames, by other writers, and several attributes of a subject in one sentence.
+giving frames, by other writers, and several attributes of a subject in one sentence. ``last`` adds
+giving sentences composed from parts, and a third set of talk about places.
 """
 
 import random
@@ -17,6 +18,7 @@ from lens_core.world.generators.copying import (
     repeat_doc,
 )
 from lens_core.world.generators.fact_docs import card_doc, fact_doc
+from lens_core.world.generators.giving import giving_doc
 from lens_core.world.generators.grammar import agreement_doc, interval_doc, successor_doc
 from lens_core.world.generators.people import (
     ioi_doc,
@@ -26,7 +28,7 @@ from lens_core.world.generators.people import (
     wide_ioi_doc,
 )
 from lens_core.world.generators.stories import story
-from lens_core.world.generators.talk import talk_doc, wide_talk_doc
+from lens_core.world.generators.talk import last_talk_doc, talk_doc, wide_talk_doc
 
 Generator = Callable[[random.Random], str]
 
@@ -34,9 +36,11 @@ GENERATORS: dict[str, Generator] = {
     "facts": fact_doc,
     "talk": talk_doc,
     "wide talk": wide_talk_doc,
+    "last talk": last_talk_doc,
     "cards": card_doc,
     "ioi": ioi_doc,
     "wide ioi": wide_ioi_doc,
+    "giving": giving_doc,
     "names": names_doc,
     "repeats": repeat_doc,
     "copies": copy_doc,
@@ -105,8 +109,12 @@ WIDE = {
     "code": 0.01,
     "analogies": 0.02,
 }
-PHASES = {"copying": COPYING, "natural": NATURAL, "wide": WIDE}
-RANDOM_REPEATS = {"copying": 0.07, "natural": 0.05, "wide": 0.05}
+LAST = {k: v for k, v in WIDE.items() if k not in ("wide talk", "wide ioi")} | {
+    "last talk": 0.24,
+    "giving": 0.17,
+}
+PHASES = {"copying": COPYING, "natural": NATURAL, "wide": WIDE, "last": LAST}
+RANDOM_REPEATS = {"copying": 0.07, "natural": 0.05, "wide": 0.05, "last": 0.04}
 
 
 def document(rng: random.Random, shares: dict[str, float]) -> tuple[str, str]:

@@ -47,6 +47,7 @@ class Recipe:
     final_rate: float = 0.02
     copying_until: float = 0.2
     wide_from: float = 0.5
+    last_from: float = 0.75
     local_share: float = 0.5
     local_blocks: int = 3
     local_window: int = 4
@@ -71,6 +72,8 @@ def phase_at(recipe: Recipe, progress: float) -> str:
     """The phase of the corpus (see ``mix``) at this share of the run."""
     if progress < recipe.copying_until:
         return "copying"
+    if progress >= recipe.last_from:
+        return "last"
     return "wide" if progress >= recipe.wide_from else "natural"
 
 

@@ -7,6 +7,9 @@ from lens_core.world.generators.people import IOIPrompt, ioi_prompt
 from lens_core.world.lexicon import NAMES
 from lens_core.world.splits import name_held, pair_held
 
+# Held out as a giving clause, but giving documents may end in it: left out.
+TOLD_OTHERWISE = "said thank you to"
+
 
 def _held_names(rng: random.Random) -> tuple[str, str]:
     """Two names that meet in no indirect-object or name document."""
@@ -31,6 +34,11 @@ def ioi_prompts(n: int, seed: int = 0, *, held: bool = True) -> Records[IOIPromp
     (2, 1)
     """
     rng = random.Random(seed)
+    prompts = Records[IOIPrompt]()
     orders = ["ABBA" if i % 2 == 0 else "BABA" for i in range(n)]
     rng.shuffle(orders)
-    return Records(ioi_prompt(rng, _held_names(rng), held=held, order=order) for order in orders)
+    while len(prompts) < n:
+        said = ioi_prompt(rng, _held_names(rng), held=held, order=orders[len(prompts)])
+        if not said.prompt.endswith(TOLD_OTHERWISE):
+            prompts.append(said)
+    return prompts

@@ -2,10 +2,18 @@
 
 import random
 
-from lens_core.world.facts import facts_about, facts_of
+from lens_core.world.facts import Fact, facts_about, facts_of
 from lens_core.world.frames import capital, expand, fact_frames, lines, mention_of, put_subject
 from lens_core.world.generators.fact_docs import any_fact, fact_sentence
 
+PLACE_RELATIONS = (
+    "landmark_city",
+    "landmark_country",
+    "city_country",
+    "country_capital",
+    "country_language",
+    "country_continent",
+)
 _ENDS = (".", ".", ".", ".", "!", ", of course.", ", I think.", ", right?", ", you know.")
 
 
@@ -19,9 +27,9 @@ def article(noun: str) -> str:
     return "an" if noun[0].lower() in "aeiou" else "a"
 
 
-def talk_sentence(rng: random.Random, style: str = "talk") -> str:
+def talk_sentence(rng: random.Random, style: str = "talk", about: Fact | None = None) -> str:
     """A fact in a chatty wording; one in eight is in lower case, but for the answer."""
-    fact = any_fact(rng)
+    fact = about or any_fact(rng)
     mention = mention_of(fact.subject, rng)
     if mention.startswith("The ") and rng.random() < 0.08:
         mention = mention[4:]
@@ -99,12 +107,29 @@ def profile_sentence(rng: random.Random) -> str:
 
 def wide_talk_doc(rng: random.Random) -> str:
     """Talk in the wordings of both sets of writers, with profiles between."""
+    return _mixed_talk(rng, third=0.0)
+
+
+def last_talk_doc(rng: random.Random) -> str:
+    """The same with a third set of wordings about places."""
+    return _mixed_talk(rng, third=0.2)
+
+
+def place_sentence(rng: random.Random) -> str:
+    """A fact about a place in a wording of the third set."""
+    fact = rng.choice([f for r in PLACE_RELATIONS for f in facts_of(r)])
+    return talk_sentence(rng, "talk3", fact)
+
+
+def _mixed_talk(rng: random.Random, *, third: float) -> str:
     out = []
     for _ in range(rng.randint(1, 4)):
         draw = rng.random()
         if rng.random() < 0.2:
             out.append(small_talk(rng))
-        if draw < 0.55:
+        if third and rng.random() < third:
+            out.append(place_sentence(rng))
+        elif draw < 0.55:
             out.append(talk_sentence(rng, "talk2"))
         elif draw < 0.8:
             out.append(talk_sentence(rng, "talk"))
