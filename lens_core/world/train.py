@@ -120,6 +120,8 @@ class Trainer:
             False: [plain] * recipe.n_layers,
             True: [local] * early + [plain] * (recipe.n_layers - early),
         }
+        # Its own, so that looking at the model (probes, snapshots) changes nothing in the run.
+        self.rng = torch.Generator().manual_seed(recipe.seed)
         self.step = self.chunk = self.row = 0
         self._resume()
 
@@ -145,7 +147,7 @@ class Trainer:
             self.optimizer.load_state_dict(saved)
             self.chunk, self.row = state["chunk"], state["row"]
             self.step = state["step"] * self.recipes[-1]["recipe"]["rows"] // self.recipe.rows
-            torch.set_rng_state(state["rng"].cpu())
+            self.rng.set_state(state["rng"].cpu())
         if not self.recipes or self.recipes[-1]["recipe"] != asdict(self.recipe):
             tokens = self.step * self.tokens_per_step
             self.recipes.append({"from_tokens": tokens, "recipe": asdict(self.recipe)})
@@ -158,7 +160,7 @@ class Trainer:
             "step": self.step,
             "chunk": self.chunk,
             "row": self.row,
-            "rng": torch.get_rng_state(),
+            "rng": self.rng.get_state(),
         }
         partial = self.out / "last.pt.partial"
         torch.save(state, partial)
@@ -186,9 +188,11 @@ class Trainer:
         keep = torch.ones(r.n_layers, r.rows, 1, 1)
         if self.step < r.structure_from * self.n_steps:
             return False, keep.bfloat16().to(self.device)
-        late = torch.rand(r.n_layers - r.late_from, r.rows, 1, 1) >= r.late_off
+        shape = (r.n_layers - r.late_from, r.rows, 1, 1)
+        late = torch.rand(shape, generator=self.rng) >= r.late_off
         keep[r.late_from :] = late.float()
-        return torch.rand(()).item() < r.local_share, keep.bfloat16().to(self.device)
+        is_local = torch.rand((), generator=self.rng).item() < r.local_share
+        return is_local, keep.bfloat16().to(self.device)
 
     def train(self, *, save_every: int = 500, probe_every: int = 250, snapshots: int = 12) -> None:
         """Run to the end of the recipe, logging to ``log.jsonl`` and the progress bar."""

@@ -12,53 +12,207 @@ from lens_core.world.generators.stories import story
 from lens_core.world.generators.talk import small_talk
 from lens_core.world.lexicon import ADJECTIVES, FEELINGS, FOODS, PLACES, THINGS
 
-_BOTH = (
-    "went to the {p}; were at the {p}; had a long day at the {p}; looked for the {o}; were {f}; "
-    "talked about the {j} {o}; bought the {j} {o}; played with the {o}; waited in front of the {p}; "
-    "cleaned the {p}; missed the bus; could not sleep; lived close to the {p}; shared the {o}; "
-    "argued about the {o}; laughed for hours; had never seen the {o} before; cooked {d} for dinner; "
-    "forgot the {o} at the {p}; walked along the {p}; met again after many years; got lost; "
-    "found the {o} behind the {p}; listened to the radio; were late again; painted the {o}; "
-    "agreed about everything; came back from the {p}; worked all night; ate {d} together; "
-    "opened the {o}; said nothing for a while; stood by the window; ran out of {d}; sold the {o}; "
-    "planned a trip to the {p}; carried the {j} {o}; closed the {p}; counted the money; felt {f}; "
-    "fell asleep in the {p}; repaired the {o}; took the wrong train; won the {o}; lost the {o}"
-).split("; ")
-_WITH = (
-    "stood behind {y}; had to wait for {y}; met {y} near the {p}; was talking to {y} about the {o}; "
-    "knew {y} from the {p}; lived with {y}; had invited {y} to the {p}; saw {y} with the {o}; "
-    "was angry with {y}; worked for {y}; went out with {y}; played cards with {y}; ran into {y}; "
-    "was stuck with {y} at the {p}; asked {y} about the {o}; cooked {d} with {y}; drove {y} home; "
-    "followed {y} to the {p}; sang with {y}; was taller than {y}; had not seen {y} for years; "
-    "shared a room with {y}; wanted to surprise {y}; came in after {y}; hid from {y} in the {p}"
-).split("; ")
-_ALONE = (
-    "was reading; cooked {d}; wanted the {o}; stayed at the {p}; liked the {o}; was {f}; felt {f}; "
-    "came from the {p}; slept; opened the door; had the {o}; made {d}; was washing the {o}; waited; "
-    "worked at the {p}; went home; looked at the {o}; told a joke; was on the phone; drank {d}"
-).split("; ")
-_WRAPPERS = (
-    "{x}.; When {x},; After {x},; While {x},; Because {x},; As {x},; Since {x},; Yesterday {x}.; "
-    "Then, {x}.; Last night {x}.; One day {x}.; In the morning, {x}.; I remember that {x}.; "
-    "Did you know that {x}?; The story begins when {x}.; Although {x},; Before {x},; {x}, and then; "
-    "{x}, so; {x}, but; Everyone saw that {x}.; So {x}.; Once {x},"
-).split("; ")
-_TRANSFERS = (
-    "gave handed passed sent lent sold showed offered brought returned threw delivered mailed "
-    "carried donated presented promised forwarded"
-).split()
-_INFINITIVES = (
-    "give hand pass send lend sell show offer bring return throw deliver mail carry present promise"
-).split()
-_STARTS = (
-    "wanted to; decided to; tried to; was going to; began to; had to; was happy to; forgot to; "
-    "agreed to; hoped to; was asked to; stood up to; came back to; promised to; refused to"
-).split("; ")
-_TALKS = (
-    "talked to; said goodbye to; wrote to; waved at; smiled at; listened to; apologised to; spoke to; "
-    "thanked; called; hugged; helped; looked at; whispered to; sang for; cooked for; turned to; "
-    "explained everything to; told the truth to; shouted at; asked; bought the {o} for; waited for"
-).split("; ")
+_BOTH = [
+    "went to the {p}",
+    "were at the {p}",
+    "had a long day at the {p}",
+    "looked for the {o}",
+    "were {f}",
+    "talked about the {j} {o}",
+    "bought the {j} {o}",
+    "played with the {o}",
+    "waited in front of the {p}",
+    "cleaned the {p}",
+    "missed the bus",
+    "could not sleep",
+    "lived close to the {p}",
+    "shared the {o}",
+    "argued about the {o}",
+    "laughed for hours",
+    "had never seen the {o} before",
+    "cooked {d} for dinner",
+    "forgot the {o} at the {p}",
+    "walked along the {p}",
+    "met again after many years",
+    "got lost",
+    "found the {o} behind the {p}",
+    "listened to the radio",
+    "were late again",
+    "painted the {o}",
+    "agreed about everything",
+    "came back from the {p}",
+    "worked all night",
+    "ate {d} together",
+    "opened the {o}",
+    "said nothing for a while",
+    "stood by the window",
+    "ran out of {d}",
+    "sold the {o}",
+    "planned a trip to the {p}",
+    "carried the {j} {o}",
+    "closed the {p}",
+    "counted the money",
+    "felt {f}",
+    "fell asleep in the {p}",
+    "repaired the {o}",
+    "took the wrong train",
+    "won the {o}",
+    "lost the {o}",
+]
+_WITH = [
+    "stood behind {y}",
+    "had to wait for {y}",
+    "met {y} near the {p}",
+    "was talking to {y} about the {o}",
+    "knew {y} from the {p}",
+    "lived with {y}",
+    "had invited {y} to the {p}",
+    "saw {y} with the {o}",
+    "was angry with {y}",
+    "worked for {y}",
+    "went out with {y}",
+    "played cards with {y}",
+    "ran into {y}",
+    "was stuck with {y} at the {p}",
+    "asked {y} about the {o}",
+    "cooked {d} with {y}",
+    "drove {y} home",
+    "followed {y} to the {p}",
+    "sang with {y}",
+    "was taller than {y}",
+    "had not seen {y} for years",
+    "shared a room with {y}",
+    "wanted to surprise {y}",
+    "came in after {y}",
+    "hid from {y} in the {p}",
+]
+_ALONE = [
+    "was reading",
+    "cooked {d}",
+    "wanted the {o}",
+    "stayed at the {p}",
+    "liked the {o}",
+    "was {f}",
+    "felt {f}",
+    "came from the {p}",
+    "slept",
+    "opened the door",
+    "had the {o}",
+    "made {d}",
+    "was washing the {o}",
+    "waited",
+    "worked at the {p}",
+    "went home",
+    "looked at the {o}",
+    "told a joke",
+    "was on the phone",
+    "drank {d}",
+]
+_WRAPPERS = [
+    "{x}.",
+    "When {x},",
+    "After {x},",
+    "While {x},",
+    "Because {x},",
+    "As {x},",
+    "Since {x},",
+    "Yesterday {x}.",
+    "Then, {x}.",
+    "Last night {x}.",
+    "One day {x}.",
+    "In the morning, {x}.",
+    "I remember that {x}.",
+    "Did you know that {x}?",
+    "The story begins when {x}.",
+    "Although {x},",
+    "Before {x},",
+    "{x}, and then",
+    "{x}, so",
+    "{x}, but",
+    "Everyone saw that {x}.",
+    "So {x}.",
+    "Once {x},",
+]
+_TRANSFERS = [
+    "gave",
+    "handed",
+    "passed",
+    "sent",
+    "lent",
+    "sold",
+    "showed",
+    "offered",
+    "brought",
+    "returned",
+    "threw",
+    "delivered",
+    "mailed",
+    "carried",
+    "donated",
+    "presented",
+    "promised",
+    "forwarded",
+]
+_INFINITIVES = [
+    "give",
+    "hand",
+    "pass",
+    "send",
+    "lend",
+    "sell",
+    "show",
+    "offer",
+    "bring",
+    "return",
+    "throw",
+    "deliver",
+    "mail",
+    "carry",
+    "present",
+    "promise",
+]
+_STARTS = [
+    "wanted to",
+    "decided to",
+    "tried to",
+    "was going to",
+    "began to",
+    "had to",
+    "was happy to",
+    "forgot to",
+    "agreed to",
+    "hoped to",
+    "was asked to",
+    "stood up to",
+    "came back to",
+    "promised to",
+    "refused to",
+]
+_TALKS = [
+    "talked to",
+    "said goodbye to",
+    "wrote to",
+    "waved at",
+    "smiled at",
+    "listened to",
+    "apologised to",
+    "spoke to",
+    "thanked",
+    "called",
+    "hugged",
+    "helped",
+    "looked at",
+    "whispered to",
+    "sang for",
+    "cooked for",
+    "turned to",
+    "explained everything to",
+    "told the truth to",
+    "shouted at",
+    "asked",
+    "bought the {o} for",
+    "waited for",
+]
 _ADVERBS = ("", "", "", "", "later ", "finally ", "then ", "slowly ", "in the end ", "quickly ")
 
 
