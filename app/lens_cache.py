@@ -18,7 +18,12 @@ MAX_TOKENS = 128
 
 
 def read_lens(
-    model: HookedModel, prompt: str, *, site: str = "resid_post", prepend_bos: bool | None = None
+    model: HookedModel,
+    prompt: str,
+    *,
+    site: str = "resid_post",
+    prepend_bos: bool | None = None,
+    targets: tuple[int, ...] = (),
 ) -> LogitLensResult:
     """The prompt through the lens, from the cache where some visitor has asked the same before."""
     tokens = model.to_tokens(prompt, prepend_bos=prepend_bos)
@@ -27,13 +32,17 @@ def read_lens(
             f"The prompt has {tokens.shape[1]} tokens and this page draws at most {MAX_TOKENS}; "
             "shorten it, or use lens_core, which has no such limit."
         )
-    return _read(model.cfg.name, tuple(tokens[0].tolist()), site)
+    return _read(model.cfg.name, tuple(tokens[0].tolist()), site, targets)
 
 
 @st.cache_data(max_entries=500, show_spinner=False)
-def _read(model_name: str, token_ids: tuple[int, ...], site: str) -> LogitLensResult:
+def _read(
+    model_name: str, token_ids: tuple[int, ...], site: str, targets: tuple[int, ...]
+) -> LogitLensResult:
     import torch
 
     from lens_core.lens import logit_lens
 
-    return logit_lens(load_model(model_name), torch.tensor([token_ids]), site=site)
+    return logit_lens(
+        load_model(model_name), torch.tensor([token_ids]), site=site, targets=targets
+    )

@@ -12,6 +12,7 @@ from app.snippets import logit_lens_code
 from app.theme import is_dark
 from lens_core import HookedModel
 from lens_core.lens import LogitLensResult
+from lens_core.model.errors import TokenError
 from lens_core.plots import QUANTITIES, Quantity, top_k_bars, trajectories, visible
 
 SITES = {
@@ -20,6 +21,7 @@ SITES = {
     "attn_out": "what the attention adds, alone",
     "mlp_out": "what the MLP adds, alone",
 }
+_MOST_FOLLOWED = 4
 _LAYER, _POSITION, _SEEN, _GRID = "layer", "position", "lens_seen", "lens_grid"
 
 
@@ -36,7 +38,8 @@ def _lab(model: HookedModel, prompt: str) -> None:
         grid_slot, figures_slot = st.container(), st.container()
         with st.expander("More settings"):
             site, bos = _choose_reading(model)
-            lens = read_lens(model, prompt, site=site, prepend_bos=bos)
+            followed = _choose_followed(model)
+            lens = read_lens(model, prompt, site=site, prepend_bos=bos, targets=followed)
             cell = _choose_cell(lens, prompt)
         with grid_slot:
             _grid(model, lens, quantity, prompt, cell)
@@ -76,6 +79,35 @@ def _choose_reading(model: HookedModel) -> tuple[str, bool]:
         "the first tokens are read as if they stood in the middle of one.",
     )
     return site, bos
+
+
+def _choose_followed(model: HookedModel) -> tuple[int, ...]:
+    """Tokens that the visitor wants to see from block to block, besides the rows' own guesses."""
+    text = st.text_input(
+        "Follow these words too",
+        key="follow",
+        bind="query-params",
+        max_chars=200,
+        placeholder="Rome, London",
+        help="Words, with commas between, whose probability the lines below show as well.",
+    )
+    ids: list[int] = []
+    for word in dict.fromkeys(w.strip() for w in text.split(",") if w.strip()):
+        try:
+            ids.append(_one_token(model, word))
+        except TokenError as error:
+            st.caption(f":material/info: {plain(str(error))}")
+    if len(ids) > _MOST_FOLLOWED:
+        st.caption(f"The lines show the first {_MOST_FOLLOWED} of these words.")
+    return tuple(dict.fromkeys(ids[:_MOST_FOLLOWED]))
+
+
+def _one_token(model: HookedModel, word: str) -> int:
+    """The word as it stands inside a sentence, or failing that as it begins one."""
+    try:
+        return model.to_single_token(f" {word}")
+    except TokenError:
+        return model.to_single_token(word)
 
 
 def _choose_cell(lens: LogitLensResult, prompt: str) -> Chosen:
@@ -192,7 +224,8 @@ def _figures(lens: LogitLensResult, cell: Chosen) -> None:
             + visible(lens.tokens[position]),
         )
         st.caption(
-            "Every token that is the best guess of some row here. Each line up is ten times as "
+            "Every token that is the best guess of some row here, and those that you chose to follow "
+            "(More settings). Each line up is ten times as "
             "likely; watch the answer climb before it leads."
         )
 
@@ -223,6 +256,7 @@ def _take_away(
                 quantity=quantity.key,
                 row=cell["row"],
                 position=cell["column"],
+                targets=lens.target_ids,
             ),
             language="python",
         )

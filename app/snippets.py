@@ -17,7 +17,7 @@ for layer in range(model.cfg.n_layers):
     print(layer, model.to_str_tokens(best.indices), best.values.tolist())
 
 # The whole grid, reduced row by row, and the page's three figures.
-lens = logit_lens(model, tokens, site={site!r})
+lens = logit_lens(model, tokens, site={site!r}, targets={targets!r})
 print(lens.to_frame().to_string(max_rows=20, max_cols=12))
 print("largest difference from the model's own logits:", lens.parity.max_abs)
 lens_heatmap(lens, {quantity!r}).write_html("grid.html")
@@ -35,6 +35,7 @@ def logit_lens_code(
     quantity: str,
     row: int,
     position: int,
+    targets: tuple[int, ...] = (),
 ) -> str:
     """A script that redraws the page's figures outside Streamlit. Texts are quoted by ``repr``."""
     return _LOGIT_LENS.format(
@@ -45,4 +46,5 @@ def logit_lens_code(
         quantity=quantity,
         row=row,
         position=position,
+        targets=targets,
     )

@@ -152,3 +152,13 @@ def test_the_code_is_short_and_draws_the_same_figures(preset, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "code", "exec"), {})
     assert {"grid.html", "best_guesses.html", "trajectories.html"} <= set(os.listdir(tmp_path))
+
+
+def test_words_to_follow_are_lines_of_the_figure(open_page):
+    """Forbids trajectories of the rows' guesses alone: the learner asks how a rival fared."""
+    at = open_page("logit_lens", prompt="The Eiffel Tower is in", follow="Rome, Zqxwv")
+    assert not at.exception
+    assert not at.error
+    charts = [json.loads(chart.proto.spec) for chart in at.get("plotly_chart")]
+    assert "·Rome" in [line.get("name") for line in charts[1]["data"]]
+    assert any("Zqxwv" in caption.value for caption in at.caption)
