@@ -52,7 +52,9 @@ class BoundEdit:
             return x
         self.applied = True
         if window.index is None:
-            return self._checked(x, window.kept)
+            new = self._checked(x, window.kept)
+            # A value may be one vector shown many times, or the caller's own: the run owns a copy.
+            return new if new is x else new.clone()
         index = window.index_on(x.device)
         x[index] = self._checked(x[index], window.kept)
         return x

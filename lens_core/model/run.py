@@ -120,8 +120,6 @@ class Run:
             x = x.clone()
             for edit in todo.edits:
                 x = edit.apply(x, 0 if site in ("k", "v") else self.offset)
-            if site in self.copied:
-                x = x.clone()  # lest the model write into a tensor that an edit brought along
         if todo.record:
             copied = site in self.copied
             self.cache[SiteKey(site, layer)] = self._kept(x, copied)

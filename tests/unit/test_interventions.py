@@ -238,6 +238,28 @@ def test_edits_apply_in_the_order_in_which_they_are_listed(gpt2):
     assert (run(gpt2.tokens, ["resid_post"], [b, a])[1]["resid_post", 1] == 1).all()
 
 
+def test_an_edit_after_a_broadcast_value_stays_in_its_cells(gpt2):
+    """Forbids writing through a value that was broadcast: one row's edit would be every row's."""
+    first = set_to("resid_post", 1, torch.ones(32))
+    second = zero("resid_post", 1, rows=[0], positions=[3])
+    run = gpt2.hooked.run_with_cache
+    resid = run(gpt2.tokens, ["resid_post"], [first, second])[1]["resid_post", 1]
+    expected = torch.ones_like(resid)
+    expected[0, 3] = 0
+    assert torch.equal(resid, expected)
+
+
+def test_a_run_does_not_write_into_the_callers_tensors(family):
+    """Forbids a model that adds in place (Falcon) from changing a value or another run's cache."""
+    model = family.hooked
+    _, cache = model.run_with_cache(family.tokens.flip(0), ["mlp_out", "resid_mid", "attn_out"])
+    kept = {key: cache[key].clone() for key in cache}
+    edits = [patch(key.site, key.layer, cache) for key in cache]
+    edits += [custom(key.site, key.layer, lambda _, key=key: cache[key]) for key in cache]
+    model.run(family.tokens, edits)
+    assert all(torch.equal(cache[key], kept[key]) for key in kept)
+
+
 def test_gradients_flow_into_a_steering_vector(gpt2):
     """Forbids edits that cut the graph (training a direction)."""
     direction = torch.zeros(32, requires_grad=True)
