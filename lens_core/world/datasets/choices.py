@@ -88,8 +88,9 @@ def agreement_prompts(n: int = 600, seed: int = 0) -> Records[Choice]:
     Paper: Linzen et al. 2016, "Assessing the Ability of LSTMs to Learn Syntax-Sensitive
     Dependencies".
 
-    >>> agreement_prompts(1)[0].wrong
-    ('is', 'was', 'has')
+    >>> choice = agreement_prompts(1)[0]
+    >>> sorted(choice.right + choice.wrong)
+    ['are', 'has', 'have', 'is', 'was', 'were']
     """
     rng = random.Random(seed)
 

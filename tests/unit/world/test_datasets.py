@@ -1,12 +1,16 @@
 """The labelled datasets: spans are exact, material is held out, and every draw can be repeated."""
 
+import doctest
 import random
 from collections import Counter
+from importlib import import_module
 
 import pandas as pd
 import pytest
 import torch
 
+from lens_core.world import datasets, slots
+from lens_core.world import facts as facts_module
 from lens_core.world.datasets import (
     ROLES,
     agreement_prompts,
@@ -31,6 +35,7 @@ from lens_core.world.slots import fill
 from lens_core.world.splits import frame_unseen, name_held, pair_held, wording_held, year_held
 
 OBJECT = {(f.relation, f.subject): f.object for f in FACTS}
+MODULES = ("choices", "edits", "facts", "ioi", "records", "roles", "sequences")
 CHOICES = [
     agreement_prompts,
     interval_prompts,
@@ -294,6 +299,16 @@ def test_every_dataset_is_a_table(facts, edits):
         assert set(frame.columns) == set(vars(records[0]))
     with pytest.raises(TypeError, match="dataclass"):
         Records([1]).to_frame()
+
+
+@pytest.mark.parametrize(
+    "module",
+    [facts_module, slots, *(import_module(f"{datasets.__name__}.{m}") for m in MODULES)],
+    ids=lambda m: m.__name__,
+)
+def test_the_examples_of_the_docstrings_run(module):
+    """Forbids documentation that has fallen behind."""
+    assert doctest.testmod(module).failed == 0
 
 
 def test_fill_finds_every_slot():
