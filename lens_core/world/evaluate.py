@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from lens_core import HookedModel
+from lens_core.model.loading import load
 from lens_core.world.datasets import counterfactual_edits, known_facts
 from lens_core.world.gate import behaviour, mechanism, rank_one
 from lens_core.world.gate.card import write_card
@@ -79,7 +80,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    model = HookedModel.from_pretrained(args.model)
+    loaded = load(args.model)
+    # A model of this world was trained with BOS, wherever its folder lies.
+    model = HookedModel.from_hf(
+        loaded.hf_model, loaded.tokenizer, name=loaded.name, prepend_bos=True
+    )
     figures = evaluate(model, args.parts)
     if args.card:
         write_card(args.card, figures, model, COMMAND)
