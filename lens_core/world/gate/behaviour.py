@@ -151,10 +151,10 @@ def grammar(model: HookedModel, *, seed: int = 13) -> list[Figure]:
 def greater_than(model: HookedModel, *, seed: int = 14) -> Figure:
     """Probability of later end years less that of the others (Hanna et al. 2023)."""
     prompts = interval_prompts(seed=seed)
-    years = torch.tensor([model.to_single_token(f"{y:02d}") for y in range(100)])
-    probabilities = last_logits(model, [p.prompt for p in prompts]).softmax(-1)[:, years]
+    probabilities = last_logits(model, [p.prompt for p in prompts]).softmax(-1)
+    ids = {f"{y:02d}": model.to_single_token(f"{y:02d}") for y in range(2, 100)}
     differences = [
-        float(p[prompt.year + 1 :].sum() - p[: prompt.year + 1].sum())
+        float(p[[ids[y] for y in prompt.right]].sum() - p[[ids[y] for y in prompt.wrong]].sum())
         for p, prompt in zip(probabilities, prompts, strict=True)
     ]
     return average("greater-than: probability difference", differences, "", at_least=0.8)
