@@ -22,9 +22,9 @@ from lens_core.world.mix import NATURAL, document
 
 @dataclass(frozen=True)
 class Editing:
-    """How an edit is computed; the defaults are the second pilot's."""
+    """How an edit is computed; the block was chosen on 16 development edits (seed 99)."""
 
-    block: int = 3
+    block: int = 0
     n_prefixes: int = 10
     n_optimised: int = 4
     steps: int = 30
