@@ -115,6 +115,15 @@ def _choices(model: HookedModel, prompts: Sequence[Choice]) -> list[bool]:
     return hits
 
 
+def _likeliest(model: HookedModel, prompts: Sequence[Choice]) -> list[bool]:
+    """Whether the right word is likelier than every single wrong one."""
+    logits = last_logits(model, [p.prompt for p in prompts])
+    return [
+        bool(row[first_ids(model, [p.right[0]])[0]] > row[first_ids(model, list(p.wrong))].max())
+        for row, p in zip(logits, prompts, strict=True)
+    ]
+
+
 def _top_1(model: HookedModel, prompts: Sequence[Choice]) -> list[bool]:
     """Whether the most likely token of all is (the first of) the right word."""
     top = last_logits(model, [p.prompt for p in prompts]).argmax(-1)
@@ -131,9 +140,14 @@ def grammar(model: HookedModel, *, seed: int = 13) -> list[Figure]:
             at_least=99.0,
         ),
         share(
-            "successors: days, months, numbers, letters",
-            _top_1(model, successor_prompts()),
+            "successors, among the members of the series",
+            _likeliest(model, successor_prompts()),
             at_least=99.0,
+            note="days, months, number words, ordinals, letters, numerals",
+        ),
+        share(
+            "successors, among all tokens (a series may also end there)",
+            _top_1(model, successor_prompts()),
         ),
         share(
             "gendered pronouns, held-out names",
