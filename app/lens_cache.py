@@ -43,6 +43,4 @@ def _read(
 
     from lens_core.lens import logit_lens
 
-    return logit_lens(
-        load_model(model_name), torch.tensor([token_ids]), site=site, targets=targets
-    )
+    return logit_lens(load_model(model_name), torch.tensor([token_ids]), site=site, targets=targets)
