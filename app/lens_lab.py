@@ -224,9 +224,8 @@ def _figures(lens: LogitLensResult, cell: Chosen) -> None:
             + visible(lens.tokens[position]),
         )
         st.caption(
-            "Every token that is the best guess of some row here, and those that you chose to follow "
-            "(More settings). Each line up is ten times as "
-            "likely; watch the answer climb before it leads."
+            "Every token that is the best guess of some row here, and the words that you follow "
+            "(More settings). Each line up is ten times as likely; watch the answer climb."
         )
 
 

@@ -15,7 +15,7 @@ from scripts.lab import ROOT, open_chromium, serving
 Scheme = Literal["light", "dark"]
 LAPTOP, PHONE = (1400, 1000), (390, 844)
 PATIENCE_MS = 180_000
-LENS = "/logit-lens?" + urlencode({"prompt": "The Eiffel Tower is in", "layer": "5"})
+LENS = "/logit-lens?" + urlencode({"prompt": "The Eiffel Tower is in the city of", "layer": "6"})
 SHOTS: dict[str, tuple[str, tuple[int, int], Scheme]] = {
     "logit-lens-light": (LENS, LAPTOP, "light"),
     "logit-lens-dark": (LENS + "&color=rank", LAPTOP, "dark"),
