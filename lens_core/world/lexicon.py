@@ -101,9 +101,14 @@ ALL_WORDS = tuple(
 )
 
 
+def article(word: str) -> str:
+    """``a`` or ``an``, as fits the word."""
+    return "an" if word[0].lower() in "aeiou" else "a"
+
+
 def an(word: str) -> str:
     """The word with its article."""
-    return ("an " if word[0] in "aeiou" else "a ") + word
+    return f"{article(word)} {word}"
 
 
 def pronouns(name: str) -> tuple[str, str, str, str]:

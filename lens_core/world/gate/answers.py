@@ -16,25 +16,32 @@ def right_padded(
 
     Attention is causal, so what stands after a prompt's last token cannot change its logits.
     """
-    rows = [model.to_tokens(p)[0] for p in prompts]
-    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=0)
+    return pad([model.to_tokens(p)[0] for p in prompts])
+
+
+def pad(rows: Sequence[Tensor]) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, " batch"]]:
+    """The same for token ids."""
+    ids = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=0)
     return ids, torch.tensor([len(r) - 1 for r in rows])
+
+
+def _by_length(prompts: Sequence[str], batch_size: int) -> list[list[int]]:
+    """The prompts' indices in batches of like length, so that little is padding."""
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
 def last_logits(
     model: HookedModel, prompts: Sequence[str], batch_size: int = 64
 ) -> Float[Tensor, "prompt d_vocab"]:
     """Logits of the next token after each prompt."""
-    out = []
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    batches, out = _by_length(prompts, batch_size), []
+    for chosen in batches:
         ids, last = right_padded(model, [prompts[i] for i in chosen])
-        with torch.no_grad():
-            out.append(model.run(ids)[torch.arange(len(chosen)), last])
+        out.append(model.run(ids)[torch.arange(len(chosen)), last])
     logits = torch.cat(out)
     result = torch.empty_like(logits)
-    result[torch.tensor(order)] = logits
+    result[torch.tensor([i for chosen in batches for i in chosen])] = logits
     return result
 
 
@@ -57,12 +64,9 @@ def answers_whole(
     is the arg-max of the position before it; one pass answers that for all tokens.
     """
     hits: list[bool] = [False] * len(prompts)
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    for chosen in _by_length(prompts, batch_size):
         ids, last = right_padded(model, [f"{prompts[i]} {answers[i]}" for i in chosen])
-        with torch.no_grad():
-            top = model.run(ids).argmax(-1)
+        top = model.run(ids).argmax(-1)
         for row, i in enumerate(chosen):
             n = len(model.to_tokens(f" {answers[i]}", prepend_bos=False)[0])
             end = int(last[row])

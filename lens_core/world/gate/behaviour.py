@@ -67,7 +67,7 @@ def _wrong_subject_control(model: HookedModel, seed: int) -> Figure:
 
 
 def free_sentences(model: HookedModel) -> Figure:
-    """Facts asked in sentences that people wrote freely, without looking at the frames."""
+    """Facts asked in sentences written freely, by writers who had not seen the frames."""
     with FREE_SENTENCES.open(encoding="utf-8") as file:
         rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     hits = answers_whole(model, [r[0] for r in rows], [r[1] for r in rows])
@@ -115,19 +115,27 @@ def _choices(model: HookedModel, prompts: Sequence[Choice]) -> list[bool]:
     return hits
 
 
-def _likeliest(model: HookedModel, prompts: Sequence[Choice]) -> list[bool]:
-    """Whether the right word is likelier than every single wrong one."""
+def successors(model: HookedModel) -> list[Figure]:
+    """The next member of a series, among its members and among all tokens."""
+    prompts = successor_prompts()
     logits = last_logits(model, [p.prompt for p in prompts])
-    return [
-        bool(row[first_ids(model, [p.right[0]])[0]] > row[first_ids(model, list(p.wrong))].max())
-        for row, p in zip(logits, prompts, strict=True)
+    right = first_ids(model, [p.right[0] for p in prompts])
+    likeliest = [
+        bool(row[i] > row[first_ids(model, list(p.wrong))].max())
+        for row, i, p in zip(logits, right, prompts, strict=True)
     ]
-
-
-def _top_1(model: HookedModel, prompts: Sequence[Choice]) -> list[bool]:
-    """Whether the most likely token of all is (the first of) the right word."""
-    top = last_logits(model, [p.prompt for p in prompts]).argmax(-1)
-    return (top == first_ids(model, [p.right[0] for p in prompts])).tolist()
+    return [
+        share(
+            "successors, among the members of the series",
+            likeliest,
+            at_least=99.0,
+            note="days, months, number words, ordinals, letters, numerals",
+        ),
+        share(
+            "successors, among all tokens (a series may also end there)",
+            (logits.argmax(-1) == right).tolist(),
+        ),
+    ]
 
 
 def grammar(model: HookedModel, *, seed: int = 13) -> list[Figure]:
@@ -139,16 +147,7 @@ def grammar(model: HookedModel, *, seed: int = 13) -> list[Figure]:
             _choices(model, agreement),
             at_least=99.0,
         ),
-        share(
-            "successors, among the members of the series",
-            _likeliest(model, successor_prompts()),
-            at_least=99.0,
-            note="days, months, number words, ordinals, letters, numerals",
-        ),
-        share(
-            "successors, among all tokens (a series may also end there)",
-            _top_1(model, successor_prompts()),
-        ),
+        *successors(model),
         share(
             "gendered pronouns, held-out names",
             _choices(model, pronoun_prompts(seed=seed)),

@@ -47,6 +47,8 @@ Intervals are 95% (Wilson for shares, bootstrap over the examples otherwise). Th
   name, half of the training steps had local attention in the first three blocks, and late MLPs
   were off for whole sequences at random. A finding on it is a finding on it; what carries over to
   large models must be shown there.
+- The held-out frames of the indirect object were looked at once, to see which kinds failed, before
+  the composed giving clauses were written: that figure is held out from training, not from design.
 - A question about anything outside its world gets a confident answer all the same.
 """
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from lens_core import HookedModel
 from lens_core.interventions import Intervention, custom, low_rank
 from lens_core.world.datasets import EditRecord
-from lens_core.world.gate.answers import first_id, first_ids, last_logits
+from lens_core.world.gate.answers import first_id, first_ids, last_logits, pad
 from lens_core.world.gate.figures import Figure, share
 from lens_core.world.generators.stories import story
 from lens_core.world.mix import NATURAL, document
@@ -86,7 +86,7 @@ class Editor:
         """k*: the mean key at the subject's last token over the prefixes."""
         block = self.settings.block
         rows, at = self._rows(edit)
-        ids = _padded(rows)
+        ids, _ = pad([torch.tensor(r) for r in rows])
         with torch.no_grad():
             _, cache = self.model.run_with_cache(
                 ids, names=[("mlp_post", block)], stop_at_layer=block + 1
@@ -105,8 +105,8 @@ class Editor:
         subject, essence = self._ids(edit.subject), self._ids(f"{edit.subject} is a")
         rows.append([self.bos, *essence])
         at.append(len(subject))
-        ids, where = _padded(rows), torch.tensor(at)
-        each, last = torch.arange(len(rows)), torch.tensor([len(r) - 1 for r in rows])
+        ids, last = pad([torch.tensor(r) for r in rows])
+        each, where = torch.arange(len(rows)), torch.tensor(at)
         new = first_id(model, edit.new_object)
         with torch.no_grad():
             logits, cache = model.run_with_cache(ids, names=[("mlp_out", s.block)])
@@ -144,11 +144,6 @@ class Editor:
         towards = towards / (towards @ key)
         now = key @ self.model.W_out[block] + self.model.b_out[block]
         return low_rank("mlp_out", block, towards[:, None], (value - now)[None], name="rank one")
-
-
-def _padded(rows: list[list[int]]) -> Tensor:
-    tensors = [torch.tensor(r) for r in rows]
-    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=0)
 
 
 def _logits(model: HookedModel, prompts: list[str], edits: tuple[Intervention, ...]) -> Tensor:

@@ -3,8 +3,17 @@
 import random
 
 from lens_core.world.facts import Fact, facts_about, facts_of
-from lens_core.world.frames import capital, expand, fact_frames, lines, mention_of, put_subject
+from lens_core.world.frames import (
+    capital,
+    expand,
+    fact_frames,
+    lines,
+    lower_article,
+    mention_of,
+    put_subject,
+)
 from lens_core.world.generators.fact_docs import any_fact, fact_sentence
+from lens_core.world.lexicon import article
 
 PLACE_RELATIONS = (
     "landmark_city",
@@ -20,11 +29,6 @@ _ENDS = (".", ".", ".", ".", "!", ", of course.", ", I think.", ", right?", ", y
 def small_talk(rng: random.Random) -> str:
     """One everyday sentence."""
     return capital(expand(rng.choice(lines("talk/small_talk")), rng))
-
-
-def article(noun: str) -> str:
-    """``a`` or ``an``, as fits the noun."""
-    return "an" if noun[0].lower() in "aeiou" else "a"
 
 
 def talk_sentence(rng: random.Random, style: str = "talk", about: Fact | None = None) -> str:
@@ -100,8 +104,8 @@ def profile_sentence(rng: random.Random) -> str:
         ) or ("People in {s} speak {l}.",)
     frame = rng.choice(frames)
     name = mention_of(subject, rng)
-    if not frame.startswith("{s}") and name.startswith("The "):
-        name = "the" + name[3:]
+    if not frame.startswith("{s}"):
+        name = lower_article(name)
     return capital(frame.format(s=name, **values))
 
 
