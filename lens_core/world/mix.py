@@ -1,15 +1,17 @@
 """How often each kind of document is drawn, and how the shares change during training.
 
-Four phases. ``copying`` is rich in copying: without it neither name moving nor induction begins
+Five phases. ``copying`` is rich in copying: without it neither name moving nor induction begins
 within the tokens that two processor cores can afford. ``natural`` has the natural shares. ``wide``
 adds what decides whether a learner's own sentence works: a second set of chatty wordings and of
 giving frames, by other writers, and several attributes of a subject in one sentence. ``last`` adds
-giving sentences composed from parts, and a third set of talk about places.
+giving sentences composed from parts, and a third set of talk about places. ``composed`` adds facts
+in the plainest words and in settings and cues that are combined at random.
 """
 
 import random
 from collections.abc import Callable
 
+from lens_core.world.generators.composed import composed_doc
 from lens_core.world.generators.copying import (
     acronym_doc,
     analogy_doc,
@@ -37,6 +39,7 @@ GENERATORS: dict[str, Generator] = {
     "talk": talk_doc,
     "wide talk": wide_talk_doc,
     "last talk": last_talk_doc,
+    "composed": composed_doc,
     "cards": card_doc,
     "ioi": ioi_doc,
     "wide ioi": wide_ioi_doc,
@@ -113,8 +116,27 @@ LAST = {k: v for k, v in WIDE.items() if k not in ("wide talk", "wide ioi")} | {
     "last talk": 0.24,
     "giving": 0.17,
 }
-PHASES = {"copying": COPYING, "natural": NATURAL, "wide": WIDE, "last": LAST}
-RANDOM_REPEATS = {"copying": 0.07, "natural": 0.05, "wide": 0.05, "last": 0.04}
+COMPOSED = LAST | {
+    "composed": 0.20,
+    "last talk": 0.14,
+    "facts": 0.14,
+    "cards": 0.11,
+    "successors": 0.035,
+}
+PHASES = {
+    "copying": COPYING,
+    "natural": NATURAL,
+    "wide": WIDE,
+    "last": LAST,
+    "composed": COMPOSED,
+}
+RANDOM_REPEATS = {
+    "copying": 0.07,
+    "natural": 0.05,
+    "wide": 0.05,
+    "last": 0.04,
+    "composed": 0.04,
+}
 
 
 def document(rng: random.Random, shares: dict[str, float]) -> tuple[str, str]:
