@@ -11,20 +11,20 @@ from lens_core.model.errors import PromptTooLongError
 
 if TYPE_CHECKING:
     from lens_core import HookedModel
-    from lens_core.lens import LogitLensResult
+    from lens_core.lens import LensResult
 
 # A grid wider than this is slow in the browser and tells nobody anything.
 MAX_TOKENS = 128
 
 
-def read_lens(
+def cached_lens(
     model: HookedModel,
     prompt: str,
     *,
     site: str = "resid_post",
     prepend_bos: bool | None = None,
     targets: tuple[int, ...] = (),
-) -> LogitLensResult:
+) -> LensResult:
     """The prompt through the lens, from the cache where some visitor has asked the same before."""
     tokens = model.to_tokens(prompt, prepend_bos=prepend_bos)
     if tokens.shape[1] > MAX_TOKENS:
@@ -38,9 +38,9 @@ def read_lens(
 @st.cache_data(max_entries=500, show_spinner=False)
 def _read(
     model_name: str, token_ids: tuple[int, ...], site: str, targets: tuple[int, ...]
-) -> LogitLensResult:
+) -> LensResult:
     import torch
 
-    from lens_core.lens import logit_lens
+    from lens_core.lens import read_lens
 
-    return logit_lens(load_model(model_name), torch.tensor([token_ids]), site=site, targets=targets)
+    return read_lens(load_model(model_name), torch.tensor([token_ids]), site=site, targets=targets)

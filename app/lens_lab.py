@@ -6,12 +6,12 @@ import streamlit as st
 
 from app.components.lens_grid import Chosen, lens_grid
 from app.errors import plain, polite_errors
-from app.lens_cache import read_lens
+from app.lens_cache import cached_lens
 from app.models import chosen_model
 from app.snippets import logit_lens_code
 from app.theme import is_dark
 from lens_core import HookedModel
-from lens_core.lens import LogitLensResult
+from lens_core.lens import LensResult
 from lens_core.model.errors import TokenError
 from lens_core.plots import QUANTITIES, Quantity, top_k_bars, trajectories, visible
 
@@ -39,7 +39,7 @@ def _lab(model: HookedModel, prompt: str) -> None:
         with st.expander("More settings"):
             site, bos = _choose_reading(model)
             followed = _choose_followed(model)
-            lens = read_lens(model, prompt, site=site, prepend_bos=bos, targets=followed)
+            lens = cached_lens(model, prompt, site=site, prepend_bos=bos, targets=followed)
             cell = _choose_cell(lens, prompt)
         with grid_slot:
             _grid(model, lens, quantity, prompt, cell)
@@ -110,7 +110,7 @@ def _one_token(model: HookedModel, word: str) -> int:
         return model.to_single_token(word)
 
 
-def _choose_cell(lens: LogitLensResult, prompt: str) -> Chosen:
+def _choose_cell(lens: LensResult, prompt: str) -> Chosen:
     """The chosen cell, by two plain controls that the grid's clicks and keys set as well."""
     state, labels = st.session_state, list(lens.row_labels)
     last = len(lens.tokens) - 1
@@ -143,7 +143,7 @@ def _choose_cell(lens: LogitLensResult, prompt: str) -> Chosen:
 
 
 def _grid(
-    model: HookedModel, lens: LogitLensResult, quantity: Quantity, prompt: str, cell: Chosen
+    model: HookedModel, lens: LensResult, quantity: Quantity, prompt: str, cell: Chosen
 ) -> None:
     lens_grid(
         lens,
@@ -158,7 +158,7 @@ def _grid(
     st.markdown(_parity_note(lens))
 
 
-def _take_cell(lens: LogitLensResult) -> None:
+def _take_cell(lens: LensResult) -> None:
     chosen = st.session_state[_GRID].chosen
     # What the browser sends is a visitor's text like any other.
     row, column = int(chosen["row"]), int(chosen["column"])
@@ -167,14 +167,14 @@ def _take_cell(lens: LogitLensResult) -> None:
         st.session_state[_POSITION] = column
 
 
-def _verdict(lens: LogitLensResult, position: int) -> str:
+def _verdict(lens: LensResult, position: int) -> str:
     """What there is to see in the chosen column, computed from it."""
     token, answer = lens.tokens[position], lens.texts[int(lens.final_ids[position])]
     said = f"After **{_code(token)}** the model says **{_code(answer)}**"
     if lens.site != "resid_post":
         return f"{said}. The rows show what one part adds on its own, so none of them need agree."
     prob = float(lens.top_probs[-1, position, 0])
-    first, stays = lens.first_hit(position), lens.settles(position)
+    first, stays = lens.first_hit(position), lens.prediction_depth(position)
     if first is None or stays is None:
         return f"{said} ({prob:.0%})."
     when = f"In the lens it is first the best guess {_after(first)}"
@@ -190,7 +190,7 @@ def _code(token: str) -> str:
     return plain(visible(token))
 
 
-def _parity_note(lens: LogitLensResult) -> str:
+def _parity_note(lens: LensResult) -> str:
     parity = lens.parity
     figure = (
         f"largest difference {parity.max_abs:.1g} (logits up to {parity.scale:.0f}), "
@@ -201,7 +201,7 @@ def _parity_note(lens: LogitLensResult) -> str:
     return f":red-badge[:material/warning: the last row is not the model's own logits] {figure}"
 
 
-def _figures(lens: LogitLensResult, cell: Chosen) -> None:
+def _figures(lens: LensResult, cell: Chosen) -> None:
     row, position = cell["row"], cell["column"]
     where = f"row {lens.row_labels[row]}, at {visible(lens.tokens[position])}"
     left, right = st.columns(2)
@@ -231,7 +231,7 @@ def _figures(lens: LogitLensResult, cell: Chosen) -> None:
 
 def _take_away(
     model: HookedModel,
-    lens: LogitLensResult,
+    lens: LensResult,
     quantity: Quantity,
     prompt: str,
     bos: bool,

@@ -2,7 +2,7 @@
 
 _LOGIT_LENS = """\
 from lens_core import HookedModel
-from lens_core.lens import logit_lens
+from lens_core.lens import read_lens
 from lens_core.plots import lens_heatmap, top_k_bars, trajectories
 
 model = HookedModel.from_pretrained({model!r})
@@ -17,7 +17,7 @@ for layer in range(model.cfg.n_layers):
     print(layer, model.to_str_tokens(best.indices), best.values.tolist())
 
 # The whole grid, reduced row by row, and the page's three figures.
-lens = logit_lens(model, tokens, site={site!r}, targets={targets!r})
+lens = read_lens(model, tokens, site={site!r}, targets={targets!r})
 print(lens.to_frame().to_string(max_rows=20, max_cols=12))
 print("largest difference from the model's own logits:", lens.parity.max_abs)
 lens_heatmap(lens, {quantity!r}).write_html("grid.html")

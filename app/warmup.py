@@ -19,12 +19,12 @@ def start() -> None:
 def warm_up() -> None:
     """Import the heavy packages, load the shipped model for all visitors and read one prompt."""
     try:
-        from app.lens_cache import read_lens
+        from app.lens_cache import cached_lens
         from app.models import DEFAULT_MODEL, load_model
         from app.presets import PRESETS
 
         model = load_model(DEFAULT_MODEL)
-        read_lens(model, PRESETS[0].prompt)
+        cached_lens(model, PRESETS[0].prompt)
         import lens_core.plots  # noqa: F401  (plotly, and numpy's parts that it uses)
     except Exception:
         # A visitor who needs what failed here gets the same error, said politely.

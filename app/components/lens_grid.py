@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 import streamlit as st
 
-from lens_core.lens import LogitLensResult
+from lens_core.lens import LensResult
 from lens_core.plots import Quantity, visible
 
 _HERE = Path(__file__).parent
@@ -39,7 +39,7 @@ class Chosen(TypedDict):
 
 
 def lens_grid(
-    lens: LogitLensResult,
+    lens: LensResult,
     quantity: Quantity,
     *,
     prompt: str,
@@ -57,7 +57,7 @@ def lens_grid(
 
 
 def grid_data(
-    lens: LogitLensResult, quantity: Quantity, *, prompt: str, has_bos: bool, selected: Chosen
+    lens: LensResult, quantity: Quantity, *, prompt: str, has_bos: bool, selected: Chosen
 ) -> dict[str, Any]:
     """All that the browser draws, as flat lists: a grid of 32 tokens stays under 200 kB."""
     values = quantity.values(lens)
@@ -96,7 +96,7 @@ def grid_data(
     }
 
 
-def _row_title(lens: LogitLensResult, row: int) -> str:
+def _row_title(lens: LensResult, row: int) -> str:
     if lens.row_layers[row] < 0:
         return "embedding, before block 0"
     last = row == len(lens.row_layers) - 1

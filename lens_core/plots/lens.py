@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
-from lens_core.lens import LogitLensResult
+from lens_core.lens import LensResult
 from lens_core.plots.palette import palette
 from lens_core.plots.quantities import QUANTITIES
 from lens_core.plots.template import MONO_FONT, colorscale, template
@@ -19,7 +19,7 @@ _LEAST_SHOWN_LOG10 = -4
 
 
 def lens_heatmap(
-    lens: LogitLensResult, quantity: str = "probability", *, dark: bool = False
+    lens: LensResult, quantity: str = "probability", *, dark: bool = False
 ) -> go.Figure:
     """The grid: states by tokens, the best guess written in each cell, the last state at the top.
 
@@ -76,7 +76,7 @@ def lens_heatmap(
     return fig
 
 
-def top_k_bars(lens: LogitLensResult, row: int, position: int, *, dark: bool = False) -> go.Figure:
+def top_k_bars(lens: LensResult, row: int, position: int, *, dark: bool = False) -> go.Figure:
     """The best guesses of one cell; the final answer, where it is among them, in the accent."""
     colors = palette(dark=dark)
     ids = lens.top_ids[row, position]
@@ -117,7 +117,7 @@ def top_k_bars(lens: LogitLensResult, row: int, position: int, *, dark: bool = F
 
 
 def trajectories(
-    lens: LogitLensResult, position: int, *, row: int | None = None, dark: bool = False
+    lens: LensResult, position: int, *, row: int | None = None, dark: bool = False
 ) -> go.Figure:
     """Probability of the tracked tokens at one position, from the embedding to the output.
 
@@ -161,6 +161,6 @@ def trajectories(
     return fig
 
 
-def _where(lens: LogitLensResult, row: int) -> str:
+def _where(lens: LensResult, row: int) -> str:
     layer = lens.row_layers[row]
     return "in the embedding" if layer < 0 else f"after block {layer}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lens_core.lens import LogitLensResult
+from lens_core.lens import LensResult
 
 Array = np.ndarray[Any, Any]
 NATS_PER_BIT = float(np.log(2.0))
@@ -30,7 +30,7 @@ class Quantity:
     label: str
     unit: str
     explain: str
-    values: Callable[[LogitLensResult], Array]
+    values: Callable[[LensResult], Array]
     shade: Callable[[Array, int], Array]
     write: Callable[[float], str]
     write_tick: Callable[[float], str]

@@ -2,8 +2,9 @@
 
 Resumes by itself from ``<out>/last.pt`` (weights, optimiser, position in the corpus), so it may be
 stopped at any time. Two processor cores do about ten thousand tokens a second, so ninety million
-tokens take two and a half hours; a GPU takes minutes. At the end the model is exported to ``<out>/model``; the
-model card with the held-out evaluation is written by ``python -m lens_core.world.evaluate``.
+tokens take two and a half hours; a GPU takes minutes. At the end the model is exported to
+``<out>/model``; the model card with the held-out evaluation is written by
+``python -m lens_core.world.evaluate``.
 """
 
 import argparse

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from lens_core import HookedModel
-from lens_core.lens import logit_lens
+from lens_core.lens import read_lens
 from lens_core.plots import visible
 from scripts.lab import ROOT, serving
 
@@ -32,7 +32,7 @@ LEAST_CONTRAST = """() => {
 @pytest.fixture(scope="module")
 def lens():
     """What the library says about the prompt."""
-    return logit_lens(HookedModel.from_pretrained("tiny-world"), PROMPT)
+    return read_lens(HookedModel.from_pretrained("tiny-world"), PROMPT)
 
 
 def query(page):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lens_core.lens import LogitLensResult, Parity
+from lens_core.lens import LensResult, Parity
 from lens_core.plots import (
     DARK,
     LIGHT,
@@ -31,8 +31,9 @@ def lens():
     probs = np.array([[[0.9, 0.1], [0.6, 0.2], [0.5, 0.3]], [[0.7, 0.2], [0.8, 0.1], [1.0, 0.0]]])
     with np.errstate(divide="ignore"):
         logprobs = np.log(probs)
-    return LogitLensResult(
+    return LensResult(
         model_name="m",
+        lens_name="logit",
         site="resid_post",
         row_layers=(-1, 0),
         token_ids=np.array([0, 2, 2]),
@@ -41,6 +42,13 @@ def lens():
         top_logprobs=logprobs,
         entropy_nats=np.array([[0.3, 0.9, 1.0], [0.8, 0.6, 0.0]]),
         kl_nats=np.array([[2.0, np.inf, 9.0], [0.0, 0.0, -1e-9]]),
+        kl_reverse_nats=np.zeros((2, 3)),
+        js_nats=np.zeros((2, 3)),
+        total_variation=np.zeros((2, 3)),
+        next_ranks=np.ones((2, 3), int),
+        next_logprobs=logprobs[:, :, 0],
+        state_norms=np.ones((2, 3)),
+        final_cosines=np.ones((2, 3)),
         final_ranks=np.array([[2, 1, 2], [1, 1, 1]]),
         final_logprobs=logprobs[:, :, 0],
         tracked_ids=np.array([[1, 0], [1, -1], [0, 2]]),

@@ -162,12 +162,6 @@ def test_the_structure_keeps_early_mlps_on(new_run):
     assert sum(local for local, _ in draws) / 200 == pytest.approx(0.5, abs=0.12)
 
 
-def test_an_unknown_optimiser_is_refused(new_run):
-    """Forbids a recipe that records another optimiser than the one that ran."""
-    with pytest.raises(ValueError, match="muon"):
-        new_run("run", Recipe(**{**vars(RECIPE), "optimizer": "muon"}))
-
-
 def test_the_rate_warms_up_stays_and_falls():
     """Forbids a rate that jumps, falls too early, or ends at zero or above its floor."""
     recipe, n = Recipe(warmup_steps=10, decay_from=0.5, final_rate=0.02), 1000
