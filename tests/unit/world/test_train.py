@@ -177,6 +177,6 @@ def test_the_rate_warms_up_stays_and_falls():
 
 def test_the_phases_follow_each_other():
     """Forbids a phase that is skipped."""
-    recipe = Recipe(copying_until=0.2, wide_from=0.4, last_from=0.8)
-    asked = [phase_at(recipe, p) for p in (0.0, 0.19, 0.2, 0.39, 0.4, 0.79, 0.8, 1.0)]
-    assert asked == [p for p in ("copying", "natural", "wide", "last") for _ in range(2)]
+    recipe = Recipe(copying_until=0.2, wide_from=0.4, last_from=0.6, composed_from=0.8)
+    asked = [phase_at(recipe, p) for p in (0.0, 0.19, 0.2, 0.39, 0.4, 0.59, 0.6, 0.79, 0.8, 1.0)]
+    assert asked == [p for p in PHASES for _ in range(2)]
