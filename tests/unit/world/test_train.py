@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from lens_core.world.mix import PHASES
 from lens_core.world.train import Recipe, Trainer, phase_at, rate_factor
 
 RECIPE = Recipe(
