@@ -121,7 +121,8 @@ COMPOSED = LAST | {
     "last talk": 0.14,
     "facts": 0.14,
     "cards": 0.11,
-    "successors": 0.035,
+    "successors": 0.06,
+    "repeats": 0.03,
 }
 PHASES = {
     "copying": COPYING,
@@ -135,7 +136,7 @@ RANDOM_REPEATS = {
     "natural": 0.05,
     "wide": 0.05,
     "last": 0.04,
-    "composed": 0.04,
+    "composed": 0.08,
 }
 
 

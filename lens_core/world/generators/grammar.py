@@ -147,14 +147,14 @@ def successor_doc(rng: random.Random) -> str:
     """Series that go on: days, months, number words, letters, numbers in steps."""
     out = []
     for _ in range(rng.randint(1, 3)):
-        if rng.random() < 0.2:
-            step = rng.choice([1, 1, 1, 2, 5, 10])
+        if rng.random() < 0.3:
+            step = rng.choice([1, 1, 1, 1, 1, 1, 2, 5, 10])
             start, n = rng.randint(0, max(15, 99 - step * 8)), rng.randint(3, 8)
             out.append(
                 ", ".join(str(start + step * i) for i in range(n) if start + step * i < 100) + "."
             )
             continue
-        series, cyclic = rng.choices(SERIES, (0.3, 0.3, 0.2, 0.1, 0.1))[0]
+        series, cyclic = rng.choices(SERIES, (0.2, 0.25, 0.15, 0.15, 0.25))[0]
         run = _run(series, cyclic, rng)
         if len(run) < 2:
             continue
