@@ -81,10 +81,10 @@ def read_lens(
     """
     lens = lens or LogitLens()
     lens.check(model)
-    tokens = _one_prompt(model, prompt_or_tokens)
-    keys = [k for k in _row_keys(site, model.cfg.n_layers) if _is_read(lens, k, model)]
+    tokens = one_prompt(model, prompt_or_tokens)
+    keys = [k for k in row_keys(site, model.cfg.n_layers) if _is_read(lens, k, model)]
     last = ("resid_post", model.cfg.n_layers - 1)
-    target_ids = tuple(_token_id(model, target) for target in targets)
+    target_ids = tuple(target_id(model, target) for target in targets)
     with torch.no_grad():
         names = [*dict.fromkeys([*keys, last])]
         logits, cache = model.run_with_cache(tokens, names=names, interventions=interventions)
@@ -108,7 +108,7 @@ def read_lens(
         model_name=model.cfg.name,
         lens_name=lens.name,
         site=site,
-        row_layers=tuple(_row_layer(site, key) for key in keys),
+        row_layers=tuple(row_layer(site, key) for key in keys),
         token_ids=_numpy(tokens[0]),
         final_ids=_numpy(final.ids),
         **{name: _numpy(torch.stack([getattr(row, name) for row in rows])) for name in _STACKED},
@@ -127,7 +127,8 @@ def read_lens(
 _STACKED = tuple(name for name in Row._fields if name != "log_normalisers")
 
 
-def _one_prompt(model: HookedModel, prompt_or_tokens: str | Tensor) -> Int[Tensor, "1 pos"]:
+def one_prompt(model: HookedModel, prompt_or_tokens: str | Tensor) -> Int[Tensor, "1 pos"]:
+    """The prompt's tokens. Raises TokenError for more than one prompt."""
     tokens = (
         model.to_tokens(prompt_or_tokens)
         if isinstance(prompt_or_tokens, str)
@@ -140,7 +141,8 @@ def _one_prompt(model: HookedModel, prompt_or_tokens: str | Tensor) -> Int[Tenso
     return tokens
 
 
-def _token_id(model: HookedModel, target: int | str) -> int:
+def target_id(model: HookedModel, target: int | str) -> int:
+    """A token's id, given as such or as its text. Raises TokenError if it is not one token."""
     if isinstance(target, str):
         return model.to_single_token(target)
     if not 0 <= target < model.cfg.d_vocab:
@@ -150,14 +152,16 @@ def _token_id(model: HookedModel, target: int | str) -> int:
     return target
 
 
-def _row_keys(site: str, n_layers: int) -> list[Key]:
+def row_keys(site: str, n_layers: int) -> list[Key]:
+    """What to record for each row of a site; for ``resid_post`` the embedding comes first."""
     if site not in SITES:
         raise UnknownSiteError(f"The lens reads {', '.join(SITES)}; there is no site {site!r}.")
     keys = [(site, layer) for layer in range(n_layers)]
     return [("resid_pre", 0), *keys] if site == "resid_post" else keys
 
 
-def _row_layer(site: str, key: Key) -> int:
+def row_layer(site: str, key: Key) -> int:
+    """The block that a row is labelled with; -1 is the embedding."""
     return -1 if key == ("resid_pre", 0) and site != "resid_pre" else key[1]
 
 
