@@ -28,7 +28,7 @@ class Final(NamedTuple):
         """The model's logits, and the tokens it read."""
         logprobs = torch.log_softmax(logits.float(), dim=-1)
         probs = logprobs.exp()
-        entropy = -torch.special.xlogy(probs, probs).sum(-1)
+        entropy = _entropy_nats(probs)
         following = torch.cat([tokens[1:], tokens.new_full((1,), -1)])
         return cls(logprobs, probs, entropy, logprobs.argmax(dim=-1), following)
 
@@ -63,11 +63,21 @@ class Row(NamedTuple):
 
 def kl_nats(p_log: Tensor, q_log: Tensor) -> Tensor:
     """KL(p || q) over the last axis of log-probabilities; 0 log 0 is 0."""
-    terms = p_log.exp() * (p_log - q_log)
+    return _expected(p_log.exp(), p_log - q_log)
+
+
+def _expected(p: Float[Tensor, "pos n"], values: Float[Tensor, "pos n"]) -> Float[Tensor, " pos"]:
+    """The mean of the values under p; what is impossible under p counts as 0."""
+    terms = p * values
     total = terms.sum(-1)
     if torch.isfinite(total).all():
         return total
-    return terms.nan_to_num(0.0, posinf=math.inf).sum(-1)
+    return terms.nan_to_num(0.0, posinf=math.inf, neginf=-math.inf).sum(-1)
+
+
+def _entropy_nats(p: Float[Tensor, "pos n"]) -> Float[Tensor, " pos"]:
+    # The smallest normal number, so that the logarithm of an impossible token is finite.
+    return -_expected(p, p.clamp_min(torch.finfo(p.dtype).tiny).log())
 
 
 def ranks_of(logprobs: Float[Tensor, "pos d_vocab"], values: Float[Tensor, " pos"]) -> Tensor:
@@ -95,20 +105,20 @@ def _reduce(logits: Tensor, final: Final, top_k: int, target_ids: Sequence[int])
     q = q_log.exp()
     top = q_log.topk(min(top_k, q_log.shape[-1]), dim=-1)
     mix = (final.probs + q).mul_(0.5)
-    entropy = -torch.special.xlogy(q, q).sum(-1)
+    entropy = -_expected(q, q_log)
+    gap = final.logprobs - q_log
     of_final = q_log.gather(-1, final.ids[:, None])[:, 0]
     is_last = final.next_ids < 0
     of_next = q_log.gather(-1, final.next_ids.clamp(min=0)[:, None])[:, 0]
     of_targets = q_log[:, torch.tensor(target_ids, dtype=torch.long, device=q_log.device)]
-    mixed = -torch.special.xlogy(mix, mix).sum(-1)
     return Row(
         top_ids=top.indices,
         top_logprobs=top.values,
         log_normalisers=normaliser,
         entropy_nats=entropy,
-        kl_nats=kl_nats(final.logprobs, q_log),
-        kl_reverse_nats=kl_nats(q_log, final.logprobs),
-        js_nats=(mixed - 0.5 * (entropy + final.entropy_nats)).clamp(min=0.0),
+        kl_nats=_expected(final.probs, gap),
+        kl_reverse_nats=-_expected(q, gap),
+        js_nats=(_entropy_nats(mix) - 0.5 * (entropy + final.entropy_nats)).clamp(min=0.0),
         total_variation=(final.probs - q).abs_().sum(-1) * 0.5,
         final_ranks=ranks_of(q_log, of_final),
         final_logprobs=of_final,
