@@ -134,8 +134,8 @@ def compare_lenses(
         LensMismatchError, UnknownSiteError, TokenError: as `read_lens`.
 
     Example:
-        >>> compare_lenses(model, "The sun is", LogitLens(), LogitLens()).js_nats.max()  # doctest: +SKIP
-        0.0
+        >>> both = compare_lenses(model, "The sun is", LogitLens(), tuned)  # doctest: +SKIP
+        >>> both.kl_difference_nats.min()  # below 0: tuned is closer  # doctest: +SKIP
     """
     tokens, edits = one_prompt(model, prompt), tuple(interventions)
     sides = _Side(model, tokens, a, edits, a.name), _Side(model, tokens, b, edits, b.name)
