@@ -99,6 +99,7 @@ def to_frame() -> pd.DataFrame:
 
 _SHIPPED_TEACHES = {
     "tiny-world": "Facts, indirect objects, induction, agreement: every lab, in milliseconds.",
+    "glass-copy": "Two blocks set by hand, four words: a circuit that is known to the last weight.",
 }
 
 
