@@ -75,7 +75,8 @@ def _opened(path: Path) -> IO[str]:
     if path.suffix != ".zst":
         return path.open(encoding="utf-8")
     zstandard = _needed("zstandard", f"to read {path.name}")
-    return io.TextIOWrapper(_Decompressed(path.open("rb"), zstandard), encoding="utf-8")
+    stream = _Decompressed(path.open("rb"), zstandard)
+    return io.TextIOWrapper(io.BufferedReader(stream), encoding="utf-8")
 
 
 class _Decompressed(io.RawIOBase):
