@@ -85,6 +85,16 @@ def spearman(x: Array, y: Array) -> float:
     return float((a * b).sum() / norm) if norm else 0.0
 
 
+def spearman_over_documents(x: Array, y: Array, documents: Array, *, seed: int = 0) -> Interval:
+    """Rank correlation over tokens, [token] each; of [k, token], over k means of the tokens."""
+
+    def rho(i: Array) -> float:
+        a, b = x[..., i], y[..., i]
+        return spearman(a, b) if a.ndim == 1 else spearman(a.mean(-1), b.mean(-1))
+
+    return over_documents(rho, documents, seed=seed)
+
+
 def auroc(normal: Array, anomalous: Array) -> float:
     """Chance that an anomalous score is above a normal one, ties half: the area under the ROC.
 

@@ -25,8 +25,7 @@ from lens_core.lens.corpus import Rows, split_rows
 from lens_core.lens.read import OnStep
 from lens_core.lens.replications.bootstrap import (
     mean_over_documents,
-    over_documents,
-    spearman,
+    spearman_over_documents,
 )
 from lens_core.lens.replications.result import Claim, Figure, Replication, verdict
 from lens_core.lens.replications.states import (
@@ -287,9 +286,7 @@ def _figures(
     figures = []
     for name, side in sides.items():
         e, m = energy[side], effect[side]
-        rho = over_documents(
-            lambda i, e=e, m=m: spearman(e[:, i].mean(1), m[:, i].mean(1)), documents, seed=seed
-        )
+        rho = spearman_over_documents(e, m, documents, seed=seed)
         of_lens = mean_over_documents(e.mean(0), documents, seed=seed)
         of_model = mean_over_documents(m.mean(0), documents, seed=seed)
         figures += [

@@ -17,7 +17,11 @@ import torch
 
 from lens_core.lens.corpus import Rows
 from lens_core.lens.read import OnStep
-from lens_core.lens.replications.bootstrap import over_documents, ranks, spearman
+from lens_core.lens.replications.bootstrap import (
+    over_documents,
+    ranks,
+    spearman_over_documents,
+)
 from lens_core.lens.replications.result import Claim, Figure, Replication, verdict
 from lens_core.lens.replications.states import (
     Sample,
@@ -145,7 +149,7 @@ def replicate_prediction_depth(
     series = {**found.depths, "tuned, shuffled": shuffled}
     figures = []
     for name, depth in series.items():
-        rho = over_documents(lambda i, d=depth: spearman(d[i], loss[i]), found.documents, seed=seed)
+        rho = spearman_over_documents(depth, loss, found.documents, seed=seed)
         figures.append(Figure.of("rank correlation", name, rho))
     partial = over_documents(
         lambda i: partial_spearman(found.depths["tuned"][i], loss[i], entropy[i]),

@@ -1,4 +1,4 @@
-"""States and final distributions of some tokens of some rows: what every replication begins with."""
+"""States and final distributions of some tokens of some rows."""
 
 from __future__ import annotations
 
@@ -111,8 +111,13 @@ def final_logprobs(
             last = states[batch]
         else:
             site = site_of(n_layers, n_layers)
-            start = {} if states is None else {"start_at_layer": depth, "resid": states[batch]}
-            _, cache = model.run_with_cache(tokens, names=[site], last_logits_only=True, **start)
+            _, cache = model.run_with_cache(
+                tokens,
+                names=[site],
+                last_logits_only=True,
+                start_at_layer=0 if states is None else depth,
+                resid=None if states is None else states[batch],
+            )
             last = cache[site]
         inside = (sample.rows >= batch.start) & (sample.rows < batch.start + BATCH_ROWS)
         picked = last[sample.rows[inside] - batch.start, sample.positions[inside]]
