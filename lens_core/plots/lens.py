@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from lens_core.lens import LensResult
 from lens_core.plots.palette import palette
-from lens_core.plots.quantities import QUANTITIES
+from lens_core.plots.quantities import FINAL_ANSWER, QUANTITIES, Aim
 from lens_core.plots.template import MONO_FONT, colorscale, template
 from lens_core.plots.tokens import plotly_text
 
@@ -19,19 +19,24 @@ _LEAST_SHOWN_LOG10 = -4
 
 
 def lens_heatmap(
-    lens: LensResult, quantity: str = "probability", *, dark: bool = False
+    lens: LensResult,
+    quantity: str = "probability",
+    *,
+    aim: Aim = FINAL_ANSWER,
+    dark: bool = False,
 ) -> go.Figure:
     """The grid: states by tokens, the best guess written in each cell, the last state at the top.
 
-    ``quantity`` is a key of ``QUANTITIES``: probability, rank, entropy or KL. The colour scale has
-    the same fixed range for every prompt, and strong colour means closer to a settled answer.
+    ``quantity`` is a key of ``QUANTITIES``, and ``aim`` the token that ranks and log-probabilities
+    are about. The colour scale has the same fixed range for every prompt, and strong colour means
+    closer to a settled answer; a difference has two colours that meet at zero.
     """
     measure = QUANTITIES[quantity]
-    values = measure.values(lens)
+    values = measure.of(lens, aim)
     ticks = np.array(measure.ticks(lens.d_vocab))
     colors = palette(dark=dark)
     guesses = [[plotly_text(lens.texts[int(i)]) for i in row] for row in lens.top_ids[:, :, 0]]
-    written = [[measure.write(float(v)) for v in row] for row in values]
+    written = [["–" if np.isnan(v) else measure.write(float(v)) for v in row] for row in values]
     fig = go.Figure(
         go.Heatmap(
             z=measure.shade(values, lens.d_vocab),
@@ -43,7 +48,7 @@ def lens_heatmap(
             textfont={"family": MONO_FONT, "size": 11},
             hovertemplate="row %{y}, after %{x}<br>best guess %{text}<br>"
             + f"{measure.label}: %{{customdata}} {measure.unit}<extra></extra>",
-            colorscale=colorscale(colors.sequential),
+            colorscale=colorscale(colors.diverging if measure.diverging else colors.sequential),
             xgap=2,
             ygap=2,
             colorbar={
@@ -57,7 +62,7 @@ def lens_heatmap(
     )
     fig.update_layout(
         template=template(dark=dark),
-        title=f"Logit lens of {lens.model_name}: {measure.label.lower()}",
+        title=f"{lens.lens_name.capitalize()} lens of {lens.model_name}: {measure.label}",
         height=120 + _ROW_PX * len(lens.row_layers),
     )
     # Numbered axes with texts as labels: a token that occurs twice keeps two columns.

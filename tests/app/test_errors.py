@@ -109,7 +109,7 @@ def test_a_bug_is_an_apology_and_is_logged(open_page, monkeypatch, caplog):
     def broken(*args, **kwargs):
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr("app.lens_lab.read_lens", broken)
+    monkeypatch.setattr("app.lens_lab.lab.read", broken)
     at = open_page("logit_lens")
     assert not at.exception
     assert "Something went wrong" in at.error[0].value

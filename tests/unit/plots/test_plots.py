@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from lens_core.plots import (
     DARK,
     LIGHT,
     QUANTITIES,
+    Aim,
+    difference_shade,
     lens_heatmap,
     plotly_text,
     template,
@@ -66,13 +69,38 @@ def lens():
 def test_shades_are_in_range_and_strong_colour_means_settled(key, lens):
     """Forbids a scale that turns over between quantities, leaves [0, 1], or fails at infinity."""
     quantity = QUANTITIES[key]
-    shades = quantity.shade(quantity.values(lens), lens.d_vocab)
-    assert ((shades >= 0) & (shades <= 1)).all()
+    shades = quantity.shade(quantity.of(lens), lens.d_vocab)
+    assert (((shades >= 0) & (shades <= 1)) | np.isnan(shades)).all()
     ticks = np.array(quantity.ticks(50_257))
     tick_shades = quantity.shade(ticks, 50_257)
     assert len(set(np.round(tick_shades, 3))) == len(ticks)
-    settled = {"probability": 1.0, "rank": 1.0, "entropy": 0.0, "KL": 0.0}[key]
+    settled = {"probability": 1.0, "rank": 1.0, "target minus foil": 1e9}.get(key, 0.0)
     assert quantity.shade(np.array([settled]), 50_257) == pytest.approx(1.0)
+
+
+def test_differences_are_centred_on_zero(lens):
+    """Forbids a diverging scale whose middle is not zero, and one that depends on the data."""
+    odds = QUANTITIES["target minus foil"]
+    assert odds.diverging
+    assert odds.shade(np.array([0.0]), 100) == pytest.approx(0.5)
+    assert odds.shade(np.array([-3.0, 3.0]), 100).sum() == pytest.approx(1.0)
+    for quantity in QUANTITIES.values():
+        values = quantity.of(lens)
+        same = difference_shade(quantity, values, values, lens.d_vocab)
+        assert np.nan_to_num(same, nan=0.5) == pytest.approx(0.5)
+
+
+def test_a_quantity_is_about_the_token_that_is_aimed_at(lens):
+    """Forbids a rank or a difference of the final answer under the name of another token."""
+    followed = replace(
+        lens,
+        target_ids=(2, 0),
+        target_logprobs=np.stack([np.full((2, 3), -1.0), np.full((2, 3), -3.0)], axis=-1),
+        target_ranks=np.stack([np.full((2, 3), 4), np.full((2, 3), 9)], axis=-1),
+    )
+    assert (QUANTITIES["rank"].of(followed, Aim(2)) == 4).all()
+    assert (QUANTITIES["target minus foil"].of(followed, Aim(2, foil=0)) == 2).all()
+    assert (QUANTITIES["target probability"].of(followed, Aim(0)) == -3).all()
 
 
 def test_the_theme_of_the_app_has_the_colours_of_the_figures():
