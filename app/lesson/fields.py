@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from app.lesson import plain_yaml
 from app.lesson.format import OPERATORS, Condition, LessonError, Measured, Ranking
 
 _NUMBER = (int, float)
@@ -25,7 +26,7 @@ class Fields:
         self.known_settings = settings
         self._lines = body.splitlines()
         try:
-            loaded = yaml.safe_load(body)
+            loaded = plain_yaml.load(body)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             at = line + 1 + (mark.line if mark else 0)
@@ -87,12 +88,17 @@ class Fields:
 
     def check_settings(self, given: dict[str, Any], field: str = "") -> dict[str, Any]:
         """The same settings, all of them known to this lesson."""
-        for key in given:
+        for key, value in given.items():
             if key not in self.known_settings:
                 known = ", ".join(self.known_settings) or "none"
                 raise self.wrong(
                     f"unknown setting `{key}`; the front matter has {known}", str(key) or field
                 )
+            wanted = type(self.known_settings[key])
+            numbers = wanted is float and type(value) is int
+            if wanted is not type(None) and type(value) is not wanted and not numbers:
+                reason = f"setting `{key}` must be {wanted.__name__}, as in the front matter"
+                raise self.wrong(reason, str(key) or field)
         return given
 
     def rest_as_settings(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
-import yaml
+from app.lesson import plain_yaml
 
 _FILE = Path(__file__).resolve().parent.parent.parent / "content" / "glossary.yaml"
 _TERM = re.compile(r"\{term\}`([^`<]+?)(?:\s*<([^`>]+)>)?`")
@@ -17,7 +17,7 @@ _TERM = re.compile(r"\{term\}`([^`<]+?)(?:\s*<([^`>]+)>)?`")
 def terms() -> dict[str, str]:
     """Every term, in small letters, with its definition."""
     return {
-        str(k).lower(): str(v).strip() for k, v in yaml.safe_load(_FILE.read_text("utf-8")).items()
+        str(k).lower(): str(v).strip() for k, v in plain_yaml.load(_FILE.read_text("utf-8")).items()
     }
 
 

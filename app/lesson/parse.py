@@ -14,7 +14,7 @@ from markdown_it.token import Token
 from mdit_py_plugins.colon_fence import colon_fence_plugin
 from mdit_py_plugins.front_matter import front_matter_plugin
 
-from app.lesson import directives, glossary
+from app.lesson import directives, glossary, plain_yaml
 from app.lesson.fields import Fields
 from app.lesson.format import Block, Hint, Lesson, LessonError, Measured, Mislead, See, Step, Text
 from app.lesson.measures import Measure
@@ -22,6 +22,7 @@ from app.lesson.measures import Measure
 FOLDER = Path(__file__).resolve().parent.parent.parent / "content" / "lessons"
 _INFO = re.compile(r"^\{([^}]*)\}\s*(.*)$")
 _ID = re.compile(r"^[a-z0-9]+(-[a-z0-9]+)*$")
+_NO_HTML = "there is raw HTML; write Markdown"
 _NEED_ID = ("predict", "see", "check")
 _NEED_LABEL = ("try", "hint", "mislead")
 _FRONT: dict[str, type] = {
@@ -51,10 +52,13 @@ def lesson_names(folder: Path = FOLDER) -> list[str]:
 def parse_lesson(text: str, file: str, measures: Mapping[str, Measure] | None = None) -> Lesson:
     """The lesson that ``text`` is. Raises LessonError with ``file``, line and reason."""
     markdown = MarkdownIt("commonmark").use(front_matter_plugin).use(colon_fence_plugin)
-    tokens = [token for token in markdown.parse(text) if token.level == 0 and token.map]
+    parsed = markdown.parse(text)
+    tokens = [token for token in parsed if token.level == 0 and token.map]
     if not tokens or tokens[0].type != "front_matter":
         raise LessonError(file, 1, "it must begin with front matter between two lines of ---")
     front = _front(tokens[0].content, file)
+    for line in _html_lines(parsed):
+        raise LessonError(file, line, _NO_HTML)
     reader = _Reader(text.splitlines(), file, front["settings"])
     for token in tokens[1:]:
         reader.read(token)
@@ -66,7 +70,7 @@ def parse_lesson(text: str, file: str, measures: Mapping[str, Measure] | None = 
 
 def _front(body: str, file: str) -> dict[str, Any]:
     try:
-        front = yaml.safe_load(body)
+        front = plain_yaml.load(body)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = 2 + (mark.line if mark else 0)
@@ -84,6 +88,14 @@ def _front(body: str, file: str) -> dict[str, Any]:
     if not 1 <= front["difficulty"] <= 5 or front["minutes"] < 1:
         raise LessonError(file, 1, "front matter: `difficulty` is 1 to 5 and `minutes` at least 1")
     return front
+
+
+def _html_lines(tokens: list[Token]) -> Iterator[int]:
+    """The lines at which there is raw HTML, which would be shown as it stands."""
+    for token in tokens:
+        inline = any(child.type == "html_inline" for child in token.children or ())
+        if token.type == "html_block" or inline:
+            yield (token.map or [0])[0] + 1
 
 
 class _Reader:
@@ -135,8 +147,6 @@ class _Reader:
         self.ids.add(name)
 
     def _markdown(self, token: Token, start: int, end: int) -> None:
-        if token.type == "html_block":
-            raise LessonError(self.file, start + 1, "raw HTML is not shown; write Markdown")
         if token.type == "heading_open":
             depth = int(token.tag[1:])
             if depth == 1 or depth > self.depth + 1:
@@ -192,6 +202,9 @@ class _Reader:
             )
             block = directives.READERS[fence.name](fence, fields)
             fields.done()
+        for text in (v for v in vars(block).values() if isinstance(v, str)):
+            if any(_html_lines(MarkdownIt("commonmark").parse(text))):
+                raise LessonError(self.file, fence.line, _NO_HTML)
         if isinstance(block, Hint | Mislead):
             block = dataclasses.replace(block, id=slug(f"{fence.name} {fence.label}"))
             self._new_id(block.id, fence.line)
