@@ -24,6 +24,10 @@ class Interval(NamedTuple):
     high: Array
     n: int  # documents
 
+    def at(self, place: int) -> Interval:
+        """One of several statistics."""
+        return Interval(self.value[place], self.low[place], self.high[place], self.n)
+
 
 def over_documents(
     statistic: Callable[[Array], Any],

@@ -237,8 +237,8 @@ def replicate_causal_basis(
     n_layers = model.cfg.n_layers
     depths = depths or tuple(sorted({1, n_layers // 2, n_layers - 1}))
     to_fit, to_measure = split_rows(rows, 0.5, seed=seed)
-    fit = Sample.of(to_fit, n_rows, n_positions, seed)
-    sample = Sample.of(to_measure, n_rows, n_positions, seed + 1)
+    fit = Sample.of(model, to_fit, n_rows, n_positions, seed)
+    sample = Sample.of(model, to_measure, n_rows, n_positions, seed + 1)
     generator = torch.Generator().manual_seed(seed)
     figures: list[Figure] = []
     met = []

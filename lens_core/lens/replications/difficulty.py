@@ -141,7 +141,7 @@ def replicate_prediction_depth(
     on_step: OnStep | None = None,
 ) -> Replication:
     """See `CLAIM`; ``lens`` is the tuned one, ``rows`` were not used to train it."""
-    sample = Sample.of(rows, n_rows, n_positions, seed)
+    sample = Sample.of(model, rows, n_rows, n_positions, seed)
     found = token_difficulty(model, {"tuned": lens, "logit": LogitLens()}, sample, on_step=on_step)
     loss, entropy = found.loss_nats, found.entropy_nats
     rng = np.random.default_rng(seed)

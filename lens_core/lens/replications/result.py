@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lens_core.lens.evaluation import Estimate, LensEvaluation
 from lens_core.lens.replications.bootstrap import Interval
 
 if TYPE_CHECKING:
@@ -92,6 +93,16 @@ class Replication:
             model_name=str(data["model_name"]),
             settings=dict(data["settings"]),
         )
+
+
+def estimates(
+    quantity: str, series: str, found: Estimate, evaluation: LensEvaluation, unit: str
+) -> tuple[Figure, ...]:
+    """An evaluation's estimate as one figure a depth."""
+    return tuple(
+        Figure(quantity, series, float(m), float(a), float(b), evaluation.n_documents, unit, depth)
+        for depth, m, a, b in zip(evaluation.depths, *found, strict=True)
+    )
 
 
 def verdict(replicates: bool, shown: str, claim: Claim) -> str:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lens_core.lens.errors import LensDataError
 from lens_core.lens.head import head_logits, position_chunks
 from lens_core.lens.result import Array
 from lens_core.lens.transports import Transport
@@ -28,7 +29,7 @@ def site_of(depth: int, n_layers: int) -> tuple[str, int]:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Some positions of some rows, never the first: its state is unlike all others (the start).
+    """Some positions of some rows.
 
     Attributes:
         rows: Int [token], the row of each.
@@ -42,22 +43,30 @@ class Sample:
     documents: Array
 
     @classmethod
-    def of(cls, rows: Rows, n_rows: int, n_positions: int, seed: int) -> Sample:
-        """``n_positions`` of each of ``n_rows`` rows, without the last, which has no next token."""
+    def of(cls, model: HookedModel, rows: Rows, n_rows: int, n_positions: int, seed: int) -> Sample:
+        """``n_positions`` of each of ``n_rows`` rows, or as many as every row has.
+
+        Not the first position nor BOS, whose states are unlike all others; not the last, which has
+        no next token.
+
+        Raises:
+            LensDataError: there are fewer than two rows, or one has no such position.
+        """
         generator = torch.Generator().manual_seed(seed)
         chosen = torch.randperm(len(rows), generator=generator)[:n_rows].sort().values
-        width = rows.tokens.shape[1]
-        n_positions = min(n_positions, width - 2)
-        places = torch.stack(
-            [
-                1 + torch.randperm(width - 2, generator=generator)[:n_positions].sort().values
-                for _ in chosen
-            ]
-        )
+        tokens = rows.tokens[chosen]
+        allowed = torch.ones_like(tokens, dtype=torch.bool)
+        allowed[:, [0, -1]] = False
+        if model.bos_id is not None:
+            allowed &= tokens != model.bos_id
+        n_positions = min(n_positions, int(allowed.sum(1).min()))
+        if len(chosen) < 2 or n_positions < 1:
+            raise LensDataError(f"{rows.name} is too little text for this; give more rows.")
+        order = torch.rand(tokens.shape, generator=generator).masked_fill(~allowed, -1.0)
         return cls(
-            tokens=rows.tokens[chosen],
+            tokens=tokens,
             rows=torch.arange(len(chosen)).repeat_interleave(n_positions),
-            positions=places.ravel(),
+            positions=order.topk(n_positions).indices.sort().values.ravel(),
             documents=rows.documents[chosen].repeat_interleave(n_positions).numpy(),
         )
 

@@ -162,7 +162,7 @@ def replicate_stimulus_response(
     on_step: OnStep | None = None,
 ) -> Replication:
     """See `CLAIM`; ``lens`` is the tuned one, ``rows`` were not used to train it."""
-    sample = Sample.of(rows, n_rows, n_positions, seed)
+    sample = Sample.of(model, rows, n_rows, n_positions, seed)
     lenses = {"tuned": lens, "logit": LogitLens()}
     figures: list[Figure] = []
     met = []
