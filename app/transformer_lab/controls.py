@@ -75,7 +75,6 @@ def choose_tensor(steps: ForwardSteps) -> str:
     tensor = middle.selectbox(
         f"Tensor, {here + 1} of {len(keys)}",
         keys,
-        index=keys.index(START.tensor),
         key="tensor",
         bind="query-params",
         persist_state="page",
@@ -102,7 +101,6 @@ def choose_cell(step: Step, tokens: tuple[str, ...]) -> tuple[int, str, bool]:
         "Row (position)",
         min_value=0,
         max_value=last,
-        value=0,
         step=1,
         key="row",
         bind="query-params",

@@ -27,7 +27,7 @@ class Settings:
     """
 
     sentence: str = "ant bee cat ant"
-    tensor: str = "embed"
+    tensor: str = "tokens"
     row: int = 0
     column: str = ""
     zeros: bool = False

@@ -51,7 +51,7 @@ def shapes() -> None:
     c = model.cfg
     st.caption(
         f"{plain(c.name)}: {c.n_params / 1e6:.1f} M weights, {c.n_layers} blocks, {c.n_heads} "
-        f"heads, d_model {c.d_model}. The steps are those of the glass model; only the sizes differ."
+        f"heads, d_model {c.d_model}. The steps are those of the glass model, the sizes are not."
     )
     _pattern(steps, block, head)
 
