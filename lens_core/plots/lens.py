@@ -11,8 +11,8 @@ from lens_core.plots.quantities import FINAL_ANSWER, QUANTITIES, Aim
 from lens_core.plots.template import MONO_FONT, colorscale, template
 from lens_core.plots.tokens import plotly_text
 
-_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-_MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 _ROW_PX = 30
 _BAR_ENDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 _LEAST_SHOWN_LOG10 = -4
@@ -140,10 +140,10 @@ def trajectories(
             name=plotly_text(lens.texts[token_id]),
             line={
                 "color": colors.categorical[n % len(colors.categorical)],
-                "dash": _DASHES[n % len(_DASHES)],
+                "dash": DASHES[n % len(DASHES)],
                 "width": 3 if n == 0 else 2,
             },
-            marker={"symbol": _MARKERS[n % len(_MARKERS)], "size": 7},
+            marker={"symbol": MARKERS[n % len(MARKERS)], "size": 7},
             hovertemplate="%{fullData.name}: %{y:.1%}<extra></extra>",
         )
     if row is not None:
