@@ -62,9 +62,9 @@ def _parts(
             )
         ]
     adamw_on = biases if recipe.optimizer == "muon" else [*weights, *biases]
-    adamw = torch.optim.AdamW(
-        adamw_on, lr=scale * ADAMW_RATE, betas=(momentum, 0.999), weight_decay=decay
-    )
+    # Beside Muon the biases move as fast as the matrices do, so that neither waits for the other.
+    adamw_rate = scale * (MUON_RATE if recipe.optimizer == "muon" else ADAMW_RATE)
+    adamw = torch.optim.AdamW(adamw_on, lr=adamw_rate, betas=(momentum, 0.999), weight_decay=decay)
     if recipe.optimizer == "adamw" or not weights:
         return [adamw]
     if not hasattr(torch.optim, "Muon"):

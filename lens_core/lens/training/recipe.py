@@ -29,8 +29,8 @@ class TunedRecipe:
         token_shift: a state is compared with what is so many positions later; None is 0 for "kl"
             and 1 (the next token) for "ce".
         bias_only: translators that only add a vector.
-        optimizer: "muon" for the matrices with AdamW for the biases; "adamw"; or "sgd", with
-            Nesterov momentum, as the published lenses had.
+        optimizer: "muon" for the matrices with AdamW at its rate for the biases; "adamw"; or
+            "sgd", with Nesterov momentum, as the published lenses had.
         lr_scale: multiplies the optimiser's own rate: 1 - momentum for "sgd" (so that a steady
             gradient moves a weight at rate 1), 1e-3 for "adamw", `optimizers.MUON_RATE` for "muon".
             The rate falls linearly to 0.
