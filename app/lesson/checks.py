@@ -84,7 +84,7 @@ def _submit(block: Check, key: str) -> None:
 def _into_lab(key: str) -> None:
     text = (st.session_state.get(key) or "").strip()
     if text:
-        st.session_state["prompt"] = text
+        state.want({"prompt": text})
         st.rerun(PAGE_FRAGMENT)
 
 

@@ -17,7 +17,7 @@ from app.lesson.summary import take_away
 
 Lab = Callable[[], state.LabState | None]
 _STEP, _TEXT = "step", "lesson-text"
-_INTRO = "Begin"
+_INTRO = "Start"
 
 
 @dataclass
@@ -44,6 +44,7 @@ def draw_lesson(lesson: Lesson, lab: Lab) -> None:
 
 @st.fragment(key=pieces.PAGE_FRAGMENT)
 def _page(lesson: Lesson, lab: Lab) -> None:
+    state.grant()
     verdicts = _Verdicts()
     text_column, lab_column = st.columns([1, 1.9], gap="large")
     with text_column:
@@ -60,54 +61,57 @@ def _page(lesson: Lesson, lab: Lab) -> None:
 def _text(lesson: Lesson, verdicts: _Verdicts) -> None:
     verdicts.slots.clear()
     with st.container(key="lesson"):
-        titles = [_INTRO, *(step.title for step in lesson.steps)]
-        here = _choose_step(titles)
-        st.header(titles[here], anchor=False)
+        here = _choose_step(lesson)
+        if here:
+            st.header(lesson.steps[here - 1].title, anchor=False)
         for block in lesson.steps[here - 1].blocks if here else lesson.intro:
             _block(lesson, block, verdicts)
-        _turn_pages(titles, here)
+        _turn_pages(lesson, here)
     if not verdicts.waiting:
         _fill(lesson, verdicts)
 
 
-def _choose_step(titles: list[str]) -> int:
-    if st.session_state.get(_STEP, titles[0]) not in titles:
+def _choose_step(lesson: Lesson) -> int:
+    """The number of the step in view; 0 is the introduction."""
+    options = [_INTRO, *(str(n) for n in range(1, len(lesson.steps) + 1))]
+    if st.session_state.get(_STEP, _INTRO) not in options:
         del st.session_state[_STEP]
-    chosen = st.selectbox(
-        "Step",
-        titles,
+    chosen = st.segmented_control(
+        "Step of the lesson",
+        options,
+        default=_INTRO,
+        required=True,
         key=_STEP,
         bind="query-params",
         label_visibility="collapsed",
-        format_func=lambda title: f"{titles.index(title)}. {title}" if title != _INTRO else title,
     )
-    return titles.index(chosen)
+    return options.index(chosen or _INTRO)
 
 
-def _turn_pages(titles: list[str], here: int) -> None:
+def _turn_pages(lesson: Lesson, here: int) -> None:
     with st.container(horizontal=True, horizontal_alignment="distribute"):
-        st.button(
-            "Back",
-            key="lesson-back",
-            icon=":material/arrow_back:",
-            type="tertiary",
-            disabled=here == 0,
-            on_click=_turn_to,
-            args=(titles[max(here - 1, 0)],),
-        )
-        if here + 1 < len(titles):
+        if here:
             st.button(
-                f"Next: {titles[here + 1]}",
+                "Back",
+                key="lesson-back",
+                icon=":material/arrow_back:",
+                type="tertiary",
+                on_click=_turn_to,
+                args=(str(here - 1) if here > 1 else _INTRO,),
+            )
+        if here < len(lesson.steps):
+            st.button(
+                f"Next: {lesson.steps[here].title}",
                 key="lesson-next",
                 icon=":material/arrow_forward:",
                 icon_position="right",
                 on_click=_turn_to,
-                args=(titles[here + 1],),
+                args=(str(here + 1),),
             )
 
 
-def _turn_to(title: str) -> None:
-    st.session_state[_STEP] = title
+def _turn_to(step: str) -> None:
+    st.session_state[_STEP] = step
 
 
 def _block(lesson: Lesson, block: Block, verdicts: _Verdicts) -> None:

@@ -195,7 +195,8 @@ def _grade_prompt(bench: Bench, check: Check, answer: Answer) -> Grade:
 
 def _grade_budget(bench: Bench, check: Check, answer: Answer) -> Grade:
     assert check.cost is not None
-    own: dict[str, Any] = {**(check.settings or {}), **(answer if isinstance(answer, dict) else {})}
+    changed = answer if isinstance(answer, dict) else {}
+    own = {**bench.settings(None), **(check.settings or {}), **changed}
     reached = _grade_conditions(bench, check, own)
     cost = bench.value(check.cost, own)
     within = compare(cost, "<=", check.budget)

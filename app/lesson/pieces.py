@@ -34,21 +34,17 @@ def draw_try(lesson: Lesson, block: Try) -> None:
             on_click=_set_controls,
             args=(lesson, block.settings, progress.try_id(block)),
         )
-        st.markdown(
-            f"[:material/link:]({_address(lesson, block.settings)})",
-            width="content",
-            help="This setting as a link, to open in a new tab or to copy",
-        )
+        called = f"{plain(block.label)}, as a link"
+        st.markdown(f':small[[link]({_address(block.settings)} "{called}")]', width="content")
 
 
 def _set_controls(lesson: Lesson, settings: Mapping[str, Any], name: str) -> None:
-    for key, value in settings.items():
-        st.session_state[key] = value
+    state.want(settings)
     progress.mark(state.part_of(lesson), "tried", name)
     st.rerun(PAGE_FRAGMENT)
 
 
-def _address(lesson: Lesson, settings: Mapping[str, Any]) -> str:
+def _address(settings: Mapping[str, Any]) -> str:
     carried: dict[str, Any] = {}
     if chosen_name() != DEFAULT_MODEL:
         carried["model"] = chosen_name()

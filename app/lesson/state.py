@@ -16,7 +16,7 @@ from app.lesson.measures import Measure, Value, measures
 if TYPE_CHECKING:
     from lens_core import HookedModel
 
-_PROGRESS, _PRESENT = "lesson_progress", "lesson_present"
+_PROGRESS, _PRESENT, _WANTED = "lesson_progress", "lesson_present", "lesson_wanted"
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,21 @@ def present(lesson: Lesson) -> dict[str, Any] | None:
     """The lab's settings as it was last drawn; None before that, or where it shows nothing."""
     lesson_id, settings = st.session_state.get(_PRESENT, (None, None))
     return settings if lesson_id == lesson.id else None
+
+
+def want(settings: Mapping[str, Any]) -> None:
+    """Have the lab's controls set when the page is drawn next.
+
+    Streamlit 1.67 does not tell the browser of a widget's value that a callback has set before it
+    asked for the rerun of a fragment by its key; set inside the rerun, it does.
+    """
+    st.session_state[_WANTED] = {**st.session_state.get(_WANTED, {}), **settings}
+
+
+def grant() -> None:
+    """Set the controls that are wanted. To be called before the lab draws them."""
+    for key, value in st.session_state.pop(_WANTED, {}).items():
+        st.session_state[key] = value
 
 
 def bench(lesson: Lesson) -> Bench:
