@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -93,13 +92,9 @@ _FINGERPRINTS: WeakKeyDictionary[HookedModel, str] = WeakKeyDictionary()
 def fingerprint(model: HookedModel) -> str:
     """The first 12 digits of the SHA-256 of the model's weights."""
     if model not in _FINGERPRINTS:
-        import torch
+        from lens_core.lens.training.provenance import weights_sha256
 
-        digest = hashlib.sha256()
-        for name, weight in sorted(model.hf_model.state_dict().items()):
-            digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-            digest.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        _FINGERPRINTS[model] = digest.hexdigest()[:12]
+        _FINGERPRINTS[model] = weights_sha256(model)[:12]
     return _FINGERPRINTS[model]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.lens_lab.lenses import shipped_name
 from app.lens_lab.settings import Settings
 from lens_core.lens import LensResult
 from lens_core.plots import Aim
@@ -39,6 +40,7 @@ def lens_code(
         "from lens_core import HookedModel",
         f"from lens_core.lens import {', '.join(_imports(keys))}",
         "from lens_core.lens.arithmetic import cell_arithmetic",
+        *_load_import(keys),
         *_compare_import(second is not None, by_lens),
         "from lens_core.plots import Aim, lens_heatmap, top_k_bars, trajectories",
         "",
@@ -78,9 +80,14 @@ def _imports(keys: list[str]) -> list[str]:
         names.add("LogitLens")
     if "last blocks" in kinds:
         names.add("LastBlocksLens")
-    if kinds & {"tuned", "bias-only", "jacobian", "trained here"}:
-        names.add("load_lens")
     return sorted(names)
+
+
+def _load_import(keys: list[str]) -> list[str]:
+    made = {"logit", "last blocks"}
+    if all((key.rpartition(" ")[0] or key) in made for key in keys):
+        return []
+    return ["from lens_core.lens.formats import load_lens"]
 
 
 def _compare_import(compares: bool, by_lens: bool) -> list[str]:
@@ -99,8 +106,7 @@ def _transport(model: HookedModel, key: str) -> str:
         return f"LastBlocksLens({int(rest)})"
     if kind == "trained here":
         return "load_lens('lens.safetensors')  # the lens that you trained: download it there"
-    folder = model.cfg.name.replace("/", "--")
-    return f"load_lens({f'content/lenses/{folder}/{kind}/lens.safetensors'!r})"
+    return f"load_lens({shipped_name(model.cfg.name, kind)!r})"
 
 
 def _second_lines(model: HookedModel, wanted: Request, settings: Settings, how: str) -> list[str]:

@@ -11,41 +11,36 @@ import json
 from dataclasses import asdict, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from app.lens_cache import Question
 from lens_core.lens import LensResult, Parity
 
-if TYPE_CHECKING:
-    from app.lens_cache import Question
-
+Stored = tuple[str, Question, LensResult]
 FILE = Path(__file__).resolve().parent.parent / "content" / "results" / "lens_presets.npz"
 _INDEX = "index"
 
 
 def stored_lens(weights: str, question: Question) -> LensResult | None:
     """The stored result of this question on a model of these weights, if there is one."""
-    # A shipped lens is known by its file's time, which says nothing in another checkout.
-    if question.targets or question.lens_key != "logit" or not FILE.is_file():
+    if question.targets or not FILE.is_file():
         return None
-    return _results(FILE.stat().st_mtime_ns).get((weights, question.site, question.token_ids))
+    return _results(FILE.stat().st_mtime_ns).get((weights, question))
 
 
 @lru_cache(maxsize=1)
-def _results(version: int) -> dict[tuple[str, str, tuple[int, ...]], LensResult]:
-    return {
-        (weights, result.site, tuple(result.token_ids.tolist())): result
-        for weights, result in read_results(FILE)
-    }
+def _results(version: int) -> dict[tuple[str, Question], LensResult]:
+    return {(weights, question): result for weights, question, result in read_results(FILE)}
 
 
-def write_results(results: list[tuple[str, LensResult]], file: Path) -> None:
-    """One compressed file of all results, each with the fingerprint of its model's weights."""
+def write_results(results: list[Stored], file: Path) -> None:
+    """One compressed file of all results, each with its question and its model's fingerprint."""
     arrays: dict[str, Any] = {}
     index = []
-    for n, (weights, result) in enumerate(results):
-        plain: dict[str, Any] = {"weights": weights}
+    for n, (weights, question, result) in enumerate(results):
+        plain: dict[str, Any] = {"weights": weights, "lens_key": question.lens_key}
         for field in fields(LensResult):
             value = getattr(result, field.name)
             if isinstance(value, np.ndarray):
@@ -61,13 +56,13 @@ def write_results(results: list[tuple[str, LensResult]], file: Path) -> None:
     file.write_bytes(buffer.getvalue())
 
 
-def read_results(file: Path) -> list[tuple[str, LensResult]]:
+def read_results(file: Path) -> list[Stored]:
     """What `write_results` wrote."""
     with np.load(file, allow_pickle=False) as arrays:
         index = json.loads(str(arrays[_INDEX]))
         found = []
         for n, plain in enumerate(index):
-            weights = plain.pop("weights")
+            weights, lens_key = plain.pop("weights"), plain.pop("lens_key")
             mine = {
                 name.removeprefix(f"{n}."): arrays[name]
                 for name in arrays.files
@@ -77,5 +72,8 @@ def read_results(file: Path) -> list[tuple[str, LensResult]]:
             plain["texts"] = {int(i): text for i, text in plain["texts"].items()}
             for name in ("row_layers", "target_ids"):
                 plain[name] = tuple(plain[name])
-            found.append((weights, LensResult(**plain, **mine)))
+            result = LensResult(**plain, **mine)
+            tokens = tuple(result.token_ids.tolist())
+            question = Question(result.model_name, tokens, result.site, lens_key)
+            found.append((weights, question, result))
     return found

@@ -2,23 +2,16 @@
 
 import streamlit as st
 
-from app.case_file import case_file, invitation
 from app.lesson import closing, heading, load_lesson, reading
-from app.presets import PRESETS
 
 lesson = load_lesson("logit-lens")
 heading(lesson)
 text_column, lab_column = st.columns([1, 1.9], gap="large")
 with text_column:
     reading(lesson, upto="How this could mislead you")
-with lab_column:
-    prompt = case_file(PRESETS)
-    if prompt.strip():
-        with st.skeleton(height=420):
-            # Imported here and not above: with it comes torch, and the text should be there before.
-            from app.lens_lab import lens_lab
+with lab_column, st.skeleton(height=420):
+    # Imported here and not above: with it comes torch, and the text should be there before.
+    from app.lens_lab import lens_column
 
-            lens_lab(prompt)
-    else:
-        invitation(PRESETS)
+    st.fragment(lens_column)()
 closing(lesson, since="How this could mislead you")

@@ -29,10 +29,11 @@ function drawLegend(legend, data, ramp) {
     : [
         ["settled", "already the final answer"],
         ["echo", "the token just read"],
+        ["follows", "what really follows"],
       ];
   keys.forEach(([mark, meaning]) => {
     const key = element("span", "legend-key");
-    key.append(element("span", `swatch ${mark}`, mark === "differs" ? "≠" : ""), meaning);
+    key.append(element("span", `swatch ${mark}`, { differs: "≠", follows: "•" }[mark] ?? ""), meaning);
     legend.append(key);
   });
 }

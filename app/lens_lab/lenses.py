@@ -7,26 +7,27 @@ A shipped lens is ``content/lenses/<model>/<lens>/lens.safetensors``, made by
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from lens_core.lens import LastBlocksLens, LogitLens, Transport
+from lens_core.lens import LastBlocksLens, LogitLens, Transport, TunedLens
+from lens_core.lens.formats import load_lens, shipped_lenses
 
 if TYPE_CHECKING:
     from lens_core import HookedModel
 
-FOLDER = Path(__file__).resolve().parents[2] / "content" / "lenses"
 SHIPPED = ("tuned", "bias-only", "jacobian")
 TRAINED_HERE = "trained here"
 _TRAINED = "lenses_trained_here"
+_DIGITS = 12
 
 
-def lens_file(model_name: str, kind: str) -> Path:
-    """Where the lens of that kind for that model is, if there is one."""
-    # A hub name has a slash; as a folder's name it has none, and so never leaves this folder.
-    return FOLDER / model_name.replace("/", "--") / kind / "lens.safetensors"
+def shipped_name(model_name: str, kind: str) -> str:
+    """As `load_lens` knows it. A hub name has a slash; as a folder's name it has none."""
+    return f"{model_name.replace('/', '--')}/{kind}"
 
 
 def lens_key(model: HookedModel, kind: str, blocks: int) -> str | None:
@@ -38,10 +39,10 @@ def lens_key(model: HookedModel, kind: str, blocks: int) -> str | None:
     if kind == TRAINED_HERE:
         trained = _trained().get(model.cfg.name)
         return None if trained is None else f"{TRAINED_HERE} {trained[0]}"
-    file = lens_file(model.cfg.name, kind)
-    if kind not in SHIPPED or not file.is_file():
+    file = shipped_lenses().get(shipped_name(model.cfg.name, kind))
+    if kind not in SHIPPED or file is None:
         return None
-    return f"{kind} {file.stat().st_mtime_ns}"
+    return f"{kind} {_sha256(file, file.stat().st_mtime_ns)}"
 
 
 def find_lens(model: HookedModel, key: str) -> Transport:
@@ -53,23 +54,32 @@ def find_lens(model: HookedModel, key: str) -> Transport:
         return LastBlocksLens(int(rest))
     if kind == TRAINED_HERE:
         return _trained()[model.cfg.name][1]
-    return _load(str(lens_file(model.cfg.name, kind)), rest)
+    return _load(shipped_name(model.cfg.name, kind), rest)
 
 
-def keep_trained(model: HookedModel, lens: Transport) -> None:
+def keep_trained(model: HookedModel, lens: TunedLens) -> None:
     """Offer this lens under *trained here* for the rest of the visit."""
-    name = hashlib.sha256(lens.bias.numpy().tobytes()).hexdigest()[:12]  # type: ignore[attr-defined]
+    name = hashlib.sha256(lens.bias.cpu().numpy().tobytes()).hexdigest()[:_DIGITS]
     _trained()[model.cfg.name] = (name, lens)
 
 
-def _trained() -> dict[str, tuple[str, Transport]]:
-    kept: dict[str, tuple[str, Transport]] = st.session_state.setdefault(_TRAINED, {})
+def trained_lens(model: HookedModel) -> TunedLens | None:
+    """The lens that this visitor trained for the model, if there is one."""
+    kept = _trained().get(model.cfg.name)
+    return None if kept is None else kept[1]
+
+
+def _trained() -> dict[str, tuple[str, TunedLens]]:
+    kept: dict[str, tuple[str, TunedLens]] = st.session_state.setdefault(_TRAINED, {})
     return kept
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _load(path: str, version: str) -> Transport:
-    """``version`` is the file's time: a lens that was trained anew is read anew."""
-    from lens_core.lens import load_lens
+@lru_cache(maxsize=32)
+def _sha256(file: Path, changed_ns: int) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:_DIGITS]
 
-    return load_lens(path)
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _load(name: str, sha256: str) -> Transport:
+    """Read anew when the file holds another lens."""
+    return load_lens(name)

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from lens_core import HookedModel
 
 _LEARNED = ("tuned", "bias-only", "jacobian")
-_TOLD = ("corpus", "recipe", "steps", "tokens", "n_tokens", "n_prompts", "held_out_kl_nats", "seed")
+# What a lens's record says of its making, in these words.
+_TOLD = {
+    "corpus": "text",
+    "tokens_seen": "tokens seen",
+    "n_prompts": "prompts",
+    "held_out_kl_nats": "held-out KL in nats",
+    "seed": "seed",
+}
 
 
 def trust_panel(model: HookedModel, question: Question, answer: Answer) -> None:
@@ -60,7 +67,7 @@ def _provenance_line(model: HookedModel, question: Question, answer: Answer) -> 
 def _made_from(lens: LensResult) -> str:
     told = {key: lens.provenance[key] for key in _TOLD if key in lens.provenance}
     if told:
-        return " (" + ", ".join(f"{plain(key)} {plain(_short(told[key]))}" for key in told) + ")"
+        return " (" + ", ".join(f"{_TOLD[key]} {plain(_short(told[key]))}" for key in told) + ")"
     return " (no record of its training)" if lens.lens_name in _LEARNED else ""
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from app.errors import plain
 from lens_core.lens import LensResult
 from lens_core.plots import visible
 
-LARGE_SHARE = 0.5
+LARGE_SHARE, LEAST_GAIN = 0.5, 0.9
 
 
 def token(text: str) -> str:
@@ -64,8 +67,8 @@ def cautions(lens: LensResult) -> list[str]:
     row = int(echo.argmax())
     if echo[row] > LARGE_SHARE:
         found.append(
-            f"**Echo:** {after(lens.row_layers[row], lens.site)}, {echo[row]:.0%} of the tokens are "
-            "simply repeated. There the lens shows what was read, not what the model expects."
+            f"**Echo:** {after(lens.row_layers[row], lens.site)}, {echo[row]:.0%} of the tokens "
+            "are simply repeated. There the lens shows what was read, not what the model expects."
         )
     same = [_most_common(lens.top_ids[row, beyond_first, 0]) for row in range(len(lens.row_layers))]
     shares = [share for _, share in same]
@@ -76,12 +79,22 @@ def cautions(lens: LensResult) -> list[str]:
             f"{token(lens.texts[same[row][0]])} at {shares[row]:.0%} of the tokens whatever was "
             "read. A lens that learns an offset for each block (tuned, bias-only) removes this."
         )
-    if lens.provenance.get("undertrained"):
+    if is_undertrained(lens.provenance):
         found.append(
-            "**Undertrained:** this lens's own record says that its loss was still falling when "
-            "training stopped, so early rows look worse than they need."
+            "**Undertrained:** by its own record this lens hardly left the logit lens where it "
+            "started, so early rows look worse than they need."
         )
     return found
+
+
+def is_undertrained(provenance: Mapping[str, Any]) -> bool:
+    """The record says so, or its held-out KL fell by less than a tenth in the mean."""
+    before, after_training = (
+        provenance.get(name) for name in ("held_out_kl_before_nats", "held_out_kl_nats")
+    )
+    if provenance.get("undertrained"):
+        return True
+    return bool(before and after_training) and sum(after_training) > LEAST_GAIN * sum(before)
 
 
 def _most_common(ids: np.ndarray) -> tuple[int, float]:
