@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -118,7 +119,7 @@ def read_corpus(
         )
     tokens, owners = zip(*kept, strict=True)
     ratio = packer.n_tokens / packer.n_bytes / math.log(2)
-    return Rows.of(torch.tensor(tokens), torch.tensor(owners), ratio, name)
+    return Rows.of(torch.from_numpy(np.stack(tokens)), torch.tensor(owners), ratio, name)
 
 
 def split_rows(rows: Rows, held_out: float = 0.1, *, seed: int = 0) -> tuple[Rows, Rows]:
@@ -177,7 +178,7 @@ class _Packer:
             self.before = [token for token in (eos, bos) if token is not None][:1]
             self.after = []
 
-    def rows(self, documents: Iterator[str]) -> Iterator[tuple[list[int], int]]:
+    def rows(self, documents: Iterator[str]) -> Iterator[tuple[np.ndarray, int]]:
         """Rows, each with the first document that it is tied to."""
         row: list[int] = []
         owner = -1
@@ -186,7 +187,7 @@ class _Packer:
                 owner = number
             row += [*self.before, *ids, *self.after]
             while len(row) >= self.n_ctx:
-                yield row[: self.n_ctx], owner
+                yield np.array(row[: self.n_ctx], dtype=np.int64), owner
                 rest = row[self.n_ctx :]
                 row = [*self.row_start, *rest] if 2 * len(rest) >= self.n_ctx else []
 

@@ -64,6 +64,7 @@ def evaluate_lens(
     *,
     token_shift: int = 1,
     positions: Positions = "text",
+    rows_at_once: int | None = None,
     n_bootstrap: int = 1000,
     seed: int = 0,
     on_step: OnStep | None = None,
@@ -75,6 +76,7 @@ def evaluate_lens(
         rows,
         token_shift=token_shift,
         positions=positions,
+        rows_at_once=rows_at_once,
         n_bootstrap=n_bootstrap,
         seed=seed,
         on_step=on_step,
@@ -89,6 +91,7 @@ def evaluate_lenses(
     *,
     token_shift: int = 1,
     positions: Positions = "text",
+    rows_at_once: int | None = None,
     n_bootstrap: int = 1000,
     seed: int = 0,
     on_step: OnStep | None = None,
@@ -101,6 +104,7 @@ def evaluate_lenses(
         positions: "text" leaves out the first position of a row and BOS tokens, as training does,
             since states there are of another size; "all" counts every position, as the
             `tuned-lens` command does.
+        rows_at_once: through the model; None is about a thousand tokens.
         n_bootstrap: resamples of the documents; 0 is no intervals.
         on_step: ``on_step(done, total)`` after each batch of rows; what it raises ends the work.
 
@@ -114,7 +118,7 @@ def evaluate_lenses(
     _check(model, lenses, rows, token_shift)
     sums = _Sums(model, lenses, rows)
     done = 0
-    for batch in _batches(model, rows, token_shift, positions):
+    for batch in _batches(model, rows, token_shift, positions, rows_at_once):
         sums.add(batch)
         done += len(batch.numbers)
         if on_step is not None:
@@ -149,6 +153,7 @@ def layer_transfer(
     *,
     token_shift: int = 1,
     positions: Positions = "text",
+    rows_at_once: int | None = None,
     on_step: OnStep | None = None,
 ) -> LayerTransfer:
     """Each depth's translator on each other depth's states (section 4 of the paper).
@@ -167,7 +172,7 @@ def layer_transfer(
         )
     ce, kl = torch.zeros(2, n, n, dtype=torch.float64)
     n_labels = n_states = done = 0
-    for batch in _batches(model, rows, token_shift, positions):
+    for batch in _batches(model, rows, token_shift, positions, rows_at_once):
         done += len(batch.numbers)
         labelled = batch.labels >= 0
         n_labels, n_states = n_labels + int(labelled.sum()), n_states + len(batch.labels)
@@ -200,8 +205,10 @@ class _Batch(NamedTuple):
     labels: Int[Tensor, " n"]  # -1 where there is none
 
 
-def _batches(model: HookedModel, rows: Rows, shift: int, positions: Positions) -> Iterator[_Batch]:
-    size = max(1, _TOKENS_AT_ONCE // rows.tokens.shape[1])
+def _batches(
+    model: HookedModel, rows: Rows, shift: int, positions: Positions, rows_at_once: int | None
+) -> Iterator[_Batch]:
+    size = rows_at_once or max(1, _TOKENS_AT_ONCE // rows.tokens.shape[1])
     for numbers in torch.arange(len(rows)).split(size):
         tokens = rows.tokens[numbers]
         states = read_states(model, tokens, torch.float32)

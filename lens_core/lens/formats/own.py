@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from lens_core.lens.errors import LensFileError
@@ -61,7 +61,8 @@ def save_lens(lens: Transport, path: str | Path, *, dtype: torch.dtype | None = 
         "provenance": dict(lens.provenance),
     }
     metadata = {"lens": json.dumps(header)}
-    write_whole(path, lambda partial: save_file(tensors, partial, metadata=metadata))
+    # Not save_file, whose files nobody but their writer may read.
+    write_whole(path, lambda partial: partial.write_bytes(save(tensors, metadata=metadata)))
     return path
 
 
