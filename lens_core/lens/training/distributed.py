@@ -2,9 +2,10 @@
 
 Launched by ``torchrun`` or ``accelerate launch``, or in a process group that the caller made. Every
 process holds the whole lens and the same optimiser state; gradients are summed over the processes
-before each step, so that the result is that of one process up to the order of the sums. The model
-may be one copy a process, sharded (FSDP), or laid over devices (``device_map``): every process
-calls it equally often.
+before each step, so that the result is that of one process up to the order of the sums: after some
+steps of SGD in fp32, to 1e-5 of the lens's norm; with Muon, whose orthogonalisation is in bf16, to
+2e-2. The model may be one copy a process, sharded (FSDP), or laid over devices (``device_map``):
+every process calls it equally often.
 """
 
 from __future__ import annotations
