@@ -1,9 +1,9 @@
 """Tuned lenses as the `tuned-lens` package publishes them: ``config.json`` and ``params.pt``.
 
 ``params.pt`` holds ``{i}.weight`` and ``{i}.bias`` for the input of block ``i``; the weight is the
-change, ``h + W h + b``. Files from before version 0.0.5 hold the whole module: an input translator
+change, ``h + W h + b``. Files up to version 0.0.5 hold the whole module: an input translator
 (now 0), ``layer_translators.{i}`` (now ``i + 1``), and a copy of the model's head, which is left
-out. A snapshot of that package's training loop is read too.
+out; what was trained with another head is refused. A snapshot of the training loop is read too.
 """
 
 from __future__ import annotations
@@ -51,10 +51,15 @@ def tuned_lens_of(content: Mapping[str, Any], path: Path) -> TunedLens:
             f"The translators of {path.name} map to the vocabulary with an unembedding of their "
             "own (reuse_unembedding is false); only translators in the residual stream are read."
         )
+    state = _state_of(content)
+    if config.get("extra_layers") or any(name.startswith("extra_layers.") for name in state):
+        raise LensFileError(
+            f"The translators of {path.name} were trained in front of the model's last blocks "
+            "(extra_layers); in front of the head alone they mean something else."
+        )
     lens_type = config.get("lens_type", LENS_TYPE)
     if lens_type != LENS_TYPE:
         raise LensFileError(f"The lens in {path.name} is a {lens_type!r}, not a {LENS_TYPE!r}.")
-    state = _state_of(content)
     # The whole module of the present package holds its head under `unembed`; the older one's
     # translators began after block 0.
     is_legacy = not any(_CURRENT.fullmatch(n) or n.startswith("unembed.") for n in state)
@@ -165,7 +170,7 @@ def _of_model(config: Mapping[str, Any]) -> Any:
 
 def _provenance(config: Mapping[str, Any], path: Path, is_legacy: bool) -> dict[str, Any]:
     kept = {
-        "format": "tuned-lens, before 0.0.5" if is_legacy else "tuned-lens",
+        "format": "tuned-lens, up to 0.0.5" if is_legacy else "tuned-lens",
         "file": path.name,
         "model_revision": config.get("base_model_revision"),
         "unembed_hash": config.get("unembed_hash") or config.get("unemebd_hash"),

@@ -50,9 +50,8 @@ def current(lens: TunedLens) -> dict[str, torch.Tensor]:
 
 
 def legacy(lens: TunedLens, word: str = "translator") -> dict[str, torch.Tensor]:
-    """The names before 0.0.5, with the head and an extra block that those files carried."""
+    """The names up to 0.0.5, with the head that those files carried."""
     state = {"layer_norm.weight": torch.ones(WIDTH), "unembedding.weight": torch.ones(99, WIDTH)}
-    state["extra_layers.0.attn.c_attn.weight"] = torch.ones(WIDTH, 3 * WIDTH)
     state |= {f"input_{word}.weight": lens.weight[0], f"input_{word}.bias": lens.bias[0]}
     for i in range(LAYERS - 1):
         state[f"layer_{word}s.{i}.weight"] = lens.weight[i + 1]
@@ -191,6 +190,7 @@ def _nan(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         (current(tuned()), CURRENT_CONFIG | {"d_model": 64}, r"d_model 64.*holds 32"),
         (current(tuned()), CURRENT_CONFIG | {"lens_type": "mlp"}, r"'mlp'"),
         (legacy(tuned()), LEGACY_CONFIG | {"reuse_unembedding": False}, r"reuse_unembedding"),
+        (legacy(tuned()), LEGACY_CONFIG | {"extra_layers": 1}, r"extra_layers"),
         (_nan(current(tuned())), None, r"1\.bias.*diverged"),
         ({"0.weight": torch.ones(99, WIDTH)}, None, r"vocabulary"),
         ({"0.weight": torch.ones(2, 2), "2.weight": torch.ones(2, 2)}, None, r"lacks.*\[1\]"),
