@@ -125,7 +125,8 @@ def causal_basis(
     for n in range(k):
         best = search.climb(search.start(found), found, max_iter)
         found = torch.cat([found, best[None]])
-        energies.append(float(search.energy(best)))
+        with torch.no_grad():
+            energies.append(float(search.energy(best)))
         if on_step is not None:
             on_step(n + 1, k)
     return CausalBasis(depth, lens.name, found, torch.tensor(energies), search.mean)

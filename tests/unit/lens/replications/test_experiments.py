@@ -26,6 +26,7 @@ from lens_core.lens.replications.states import (
     site_of,
     states_of,
 )
+from lens_core.lens.statistics import kl_nats
 
 TINY = replace(SMALL_RECIPE, steps=2, tokens_per_step=64, tokens_per_pass=64, held_out_tokens=64)
 
@@ -85,9 +86,21 @@ def test_a_planted_direction_is_found_before_random_ones(gpt2, rows):
     states = 0.02 * torch.randn(200, 32, generator=generator)
     states += 3 * torch.randn(200, 1, generator=generator) * planted
     basis = causal_basis(gpt2, LogitLens(), states, 2, k=3)
-    assert abs(float(basis.directions[0] @ planted)) > 0.99
-    assert basis.energies_nats[0] > 10 * basis.energies_nats[1]
-    torch.testing.assert_close(basis.directions @ basis.directions.T, torch.eye(3), atol=1e-4, rtol=0)
+    # The best is not quite what was planted: it leans to where the unembedding is sensitive.
+    assert abs(float(basis.directions[0] @ planted)) > 0.9
+
+    def energy(v):
+        with torch.no_grad():
+            intact = lens_logprobs(gpt2, LogitLens(), states, 2)
+            read = lens_logprobs(gpt2, LogitLens(), ablate(states, v, states.mean(0)), 2)
+        return float(kl_nats(intact, read).mean())
+
+    chance = random_basis(32, 20, generator)
+    assert basis.energies_nats[0] == pytest.approx(energy(basis.directions[0]), rel=1e-4)
+    assert basis.energies_nats[0] >= energy(planted) > max(energy(v) for v in chance)
+    torch.testing.assert_close(
+        basis.directions @ basis.directions.T, torch.eye(3), atol=1e-4, rtol=0
+    )
     assert len(basis.to_frame()) == 3
 
 
