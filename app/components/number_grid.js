@@ -74,6 +74,15 @@ function place(tip, node) {
   tip.style.top = `${below ? box.bottom + 6 : Math.max(8, box.top - size.height - 6)}px`;
 }
 
+// Brings the chosen cell into view inside its scroller, and leaves the page where it is.
+function reveal(scroller, node) {
+  const label = 90; // the row labels, which stay in place
+  const left = node.offsetLeft - label;
+  const right = node.offsetLeft + node.offsetWidth - scroller.clientWidth + 8;
+  if (left < scroller.scrollLeft) scroller.scrollLeft = left;
+  else if (right > scroller.scrollLeft) scroller.scrollLeft = right;
+}
+
 const STEPS = {
   ArrowUp: [-1, 0],
   ArrowDown: [1, 0],
@@ -145,7 +154,9 @@ export default function (component) {
     setFocus(row, at);
     cells[row][at].focus();
   };
-  root.querySelector(".scroller").onscroll = hide;
+  const scroller = root.querySelector(".scroller");
+  scroller.onscroll = hide;
+  if (data.place >= 0) reveal(scroller, cells[focus[0]][focus[1]]);
   setFocus(...focus);
   if (hadFocus) cells[focus[0]][focus[1]].focus();
   root.dataset.ready = "true";

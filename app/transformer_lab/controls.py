@@ -50,14 +50,22 @@ def choose_sentence() -> str:
 def choose_tensor(steps: ForwardSteps) -> str:
     """The step to show, by name or one on or back."""
     keys = [step.key for step in steps]
-    chosen = st.session_state.get("tensor", START.tensor)
-    here = keys.index(chosen) if chosen in keys else keys.index(START.tensor)
-    back, middle, on = st.columns([1, 3.4, 1], vertical_alignment="bottom")
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        middle, back, on = st.container(width="stretch"), st.empty(), st.empty()
+    tensor = middle.selectbox(
+        f"Tensor, one of {len(keys)}",
+        keys,
+        key="tensor",
+        bind="query-params",
+        persist_state="page",
+        help="Every tensor of the pass, in the order in which it comes about. The number after the "
+        "point is the block.",
+    )
+    here = keys.index(tensor or START.tensor)
     back.button(
         "Back",
         key="tensor_back",
         icon=":material/arrow_back:",
-        width="stretch",
         disabled=here == 0,
         on_click=_turn_to,
         args=(keys[max(here - 1, 0)],),
@@ -67,21 +75,11 @@ def choose_tensor(steps: ForwardSteps) -> str:
         key="tensor_next",
         icon=":material/arrow_forward:",
         icon_position="right",
-        width="stretch",
         disabled=here == len(keys) - 1,
         on_click=_turn_to,
         args=(keys[min(here + 1, len(keys) - 1)],),
     )
-    tensor = middle.selectbox(
-        f"Tensor, {here + 1} of {len(keys)}",
-        keys,
-        key="tensor",
-        bind="query-params",
-        persist_state="page",
-        help="Every tensor of the pass, in the order in which it comes about. The number after the "
-        "point is the block.",
-    )
-    return tensor or START.tensor
+    return keys[here]
 
 
 def _turn_to(key: str) -> None:

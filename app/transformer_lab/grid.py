@@ -19,6 +19,8 @@ from lens_core.plots import palette, visible
 KEY = "number_grid"
 _SHARES = ("pattern", "probabilities")
 DIGITS = 2
+_NOTHING = 1e-6  # what float32's rounding leaves of a 0
+_SEEN = 0.005  # a smaller change is not seen in so many digits
 
 
 def step_heading(step: Step, shown: Pass) -> None:
@@ -26,7 +28,7 @@ def step_heading(step: Step, shown: Pass) -> None:
     where = "" if step.layer is None else f"Block {step.layer}: "
     title = step.title if step.layer is None else step.title[0].lower() + step.title[1:]
     sizes = ", ".join(
-        f"{size} {name}" for size, name in zip(step.tensor.shape, step.axes, strict=True)
+        f"{name} {size}" for name, size in zip(step.axes, step.tensor.shape, strict=True)
     )
     st.markdown(f"**{where}{title}.** {step.meaning}")
     note = "" if step.tapped else " Computed from the tensors before it."
@@ -39,7 +41,9 @@ def step_grid(shown: Pass, step: Step, settings: Settings, notes: list[list[str]
     places = [
         c
         for c in range(grid.shape[1])
-        if settings.zeros or bool((grid[:, c] != 0).any()) or step.columns[c] == settings.column
+        if settings.zeros
+        or bool((grid[:, c].abs() > _NOTHING).any())
+        or step.columns[c] == settings.column
     ]
     colors = palette(dark=is_dark())
     drawn = NumberGrid(
@@ -82,9 +86,9 @@ def _cells(
         [
             NumberCell(
                 text=number(value, DIGITS),
-                shade=0.0 if not math.isfinite(value) else round(value / top, 3),
+                shade=round(value / top, 3) if math.isfinite(value) else 0.0,
                 note=notes[row][c],
-                was=None if _same(value, old) else number(old, DIGITS + 1),
+                was=None if value == old or abs(value - old) < _SEEN else number(old, DIGITS + 1),
             )
             for c in places
             for value, old in [(float(after[row, c]), float(before[row, c]))]
@@ -93,13 +97,11 @@ def _cells(
     ]
 
 
-def _same(a: float, b: float) -> bool:
-    return a == b or abs(a - b) < 1e-4
-
-
 def _largest(step: Step, grid: Tensor) -> float:
     """The number at full colour: 1 for shares of a whole, else the step's own largest."""
     if step.name in _SHARES:
         return 1.0
+    if step.name == "tokens":
+        return math.inf  # an id is a name, not an amount
     finite = [abs(v) for v in grid.flatten().tolist() if math.isfinite(v)]
     return max(finite, default=1.0) or 1.0

@@ -62,7 +62,7 @@ def _answer(shown: Pass) -> None:
     last = probabilities.tensor[-1]
     best = int(last.argmax())
     said = f"After **{plain(shown.steps.tokens[-1])}** the model says "
-    said += f"**{plain(probabilities.columns[best])}** ({float(last[best]):.0%})."
+    said += f"**{plain(probabilities.columns[best])}** ({float(last[best]):.1%})."
     if float(last[best]) < 0.25:
         said += " That is hardly more than its guess at any other token: it has no opinion."
     st.markdown(said)

@@ -53,7 +53,7 @@ def shapes() -> None:
         f"{plain(c.name)}: {c.n_params / 1e6:.1f} M weights, {c.n_layers} blocks, {c.n_heads} "
         f"heads, d_model {c.d_model}. The steps are those of the glass model, the sizes are not."
     )
-    _pattern(steps, block, head)
+    _pattern(steps, block, head, has_bos=model.bos_id == steps.token_ids[0])
 
 
 def _table(steps: ForwardSteps, block: int) -> None:
@@ -65,7 +65,7 @@ def _table(steps: ForwardSteps, block: int) -> None:
             "step": [step.key for step in chosen],
             "what": [step.title for step in chosen],
             "shape": [
-                ", ".join(f"{n} {axis}" for n, axis in zip(s.tensor.shape, s.axes, strict=True))
+                ", ".join(f"{axis} {n}" for axis, n in zip(s.axes, s.tensor.shape, strict=True))
                 for s in chosen
             ],
             "numbers": [step.tensor.numel() for step in chosen],
@@ -74,13 +74,15 @@ def _table(steps: ForwardSteps, block: int) -> None:
     st.dataframe(frame, hide_index=True, height=320)
 
 
-def _pattern(steps: ForwardSteps, block: int, head: int) -> None:
+def _pattern(steps: ForwardSteps, block: int, head: int, *, has_bos: bool) -> None:
     pattern = steps[f"pattern.{block}"].grid(head)
     st.markdown(
         f"**Attention pattern of block {block}, head {head}.** Each row is shared out over itself "
         "and the tokens before it."
     )
     tokens = [f"{i} {visible(token)}" for i, token in enumerate(steps.tokens)]
+    if has_bos:
+        tokens[0] = "0 start"
     colors = palette(dark=is_dark())
     cells = [
         [

@@ -34,7 +34,9 @@ _WHAT = {
 
 def current_edits() -> str:
     """The changed weights as text; what the address holds that is none is dropped, and said so."""
-    text = st.session_state.get(_EDITS) or st.query_params.get(_EDITS) or ""
+    # Before the box is first drawn, only the address knows.
+    here = st.session_state if _EDITS in st.session_state else st.query_params
+    text = str(here.get(_EDITS) or "")
     try:
         for edit in (edits := parse_edits(text)):
             weight_of(shared_glass(), edit.name, edit.index)

@@ -22,6 +22,7 @@ from lens_core.model.errors import UnknownSiteError
 from lens_core.model.hooked_model import HookedModel
 
 DIGITS = 3
+_EXACT = 2e-6  # nearer than this is the same number, but for float32's rounding
 
 
 @dataclass(frozen=True)
@@ -275,23 +276,33 @@ def _round(value: float, digits: int | None) -> float:
 
 
 def number(value: float, digits: int | None = DIGITS) -> str:
-    """A number as it is shown: no trailing zeros, a real minus sign, no minus before zero."""
+    """A number as it is shown: 3 or 0.5 if it is just that, 3.000 if it is nearly that."""
     if not math.isfinite(value):
         return "−∞" if value < 0 else "∞"
-    text = f"{value:.{12 if digits is None else digits}f}".rstrip("0").rstrip(".")
-    return "0" if text in ("-0", "0") else text.replace("-", "−")
+    places = 12 if digits is None else digits
+    text = f"{abs(value):.{places}f}"
+    if abs(abs(value) - float(text)) < _EXACT:
+        text = text.rstrip("0").rstrip(".")
+    # What is shown as nought has no sign.
+    return f"−{text}" if value < 0 and float(text) else text
+
+
+def _aligned(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """Calculations on the left, what they are about on the right, one below the other."""
+    width = max((len(left) for left, _ in pairs), default=0)
+    return [f"{left.ljust(width)}   {right}" for left, right in pairs]
 
 
 def _products(a: Arithmetic, digits: int | None) -> tuple[float, list[str]]:
-    total, lines = 0.0, []
+    total, pairs = 0.0, []
     for term in a.terms:
         factors = [_round(f, digits) for f in term.factors]
         product = math.prod(factors)
         total += product
         shown = " × ".join(number(f, digits) for f in factors)
-        lines.append(
-            f"{shown}{f' = {number(product, digits)}' if len(factors) > 1 else ''}   {term.label}"
-        )
+        result = f" = {number(product, digits)}" if len(factors) > 1 else ""
+        pairs.append((shown + result, term.label))
+    lines = _aligned(pairs)
     if a.n_zero:
         lines.append(f"({a.n_zero} more {'term is' if a.n_zero == 1 else 'terms are'} 0)")
     return total, lines
@@ -313,11 +324,13 @@ def _scaled_sum(a: Arithmetic, digits: int | None) -> Worked:
 def _softmax(a: Arithmetic, digits: int | None) -> Worked:
     scores = [_round(term.factors[0], digits) for term in a.terms]
     exps = [_round(math.exp(score), digits) for score in scores]
-    lines = [
-        f"exp({number(score, digits)}) = {number(e, digits)}   {term.label}"
-        for term, score, e in zip(a.terms, scores, exps, strict=True)
-        if math.isfinite(score)
-    ]
+    lines = _aligned(
+        [
+            (f"exp({number(score, digits)}) = {number(e, digits)}", term.label)
+            for term, score, e in zip(a.terms, scores, exps, strict=True)
+            if math.isfinite(score)
+        ]
+    )
     hidden = sum(not math.isfinite(score) for score in scores)
     if hidden:
         lines.append(f"({hidden} masked: exp(−∞) = 0)")

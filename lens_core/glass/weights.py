@@ -80,10 +80,11 @@ def with_edits(model: HookedModel, edits: Iterable[WeightEdit]) -> HookedModel:
     return edited
 
 
+@torch.no_grad()
 def weight_of(model: HookedModel, name: str, index: tuple[int, ...]) -> float:
     """The value of one weight. Raises InterventionError where there is none."""
     table, place = _find(model, WeightEdit(name, index, 0.0))
-    return float(table[place])
+    return float(table[place].item())
 
 
 def parse_edits(text: str) -> tuple[WeightEdit, ...]:

@@ -7,6 +7,7 @@ import torch
 
 from lens_core import HookedModel
 from lens_core.glass import explain, forward_steps, glass_model
+from lens_core.glass.arithmetic import number
 from lens_core.glass.forward import BLOCK_STEPS, KINDS, PER_HEAD
 from lens_core.interventions import scale
 from lens_core.model.errors import TokenError, UnknownSiteError, UnsupportedModelError
@@ -142,3 +143,12 @@ def test_what_cannot_be_laid_out_is_refused_in_words(model, steps, llama):
             explain(model, steps, "embed", **bad)
     with pytest.raises(UnknownSiteError):
         explain(model, steps, "q.0", position=0, column=0, head=5)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(3, "3"), (0.5, "0.5"), (0.9977, "1.00"), (-2, "−2"), (0, "0"), (-0.0007, "0.00")],
+)
+def test_a_shown_number_tells_exact_from_rounded(value, shown):
+    """Forbids a 0.998 that reads 1, a speck that reads 0, and a minus before nought."""
+    assert number(value, 2) == shown
