@@ -25,8 +25,8 @@ from app.lesson.measures import measures
 from app.lesson.source import sources
 
 _RUN = '''
-def value(name, own=None, **given):
-    """The measure on the model: given names are its arguments, or else settings."""
+def value(name, given, own=None):
+    """The measure on the model: what is given are its arguments, or else settings."""
     fn = MEASURES[name]
     takes = inspect.signature(fn).parameters
     arguments = {key: v for key, v in given.items() if key in takes}
@@ -167,9 +167,10 @@ def _value(
 ) -> str:
     """A call of ``value``; ``own`` is None for the present settings, or code that gives them."""
     given = {**measured.given, **(more or {})}
-    own = own if own is None or isinstance(own, str) else repr(dict(own))
-    arguments = [repr(measured.name), *([f"own={own}"] if own is not None else [])]
-    return f"value({', '.join([*arguments, f'**{given!r}'] if given else arguments)})"
+    call = f"value({measured.name!r}, {given!r}"
+    if own is None:
+        return f"{call})"
+    return f"{call}, own={own if isinstance(own, str) else repr(dict(own))})"
 
 
 def _comparison(condition: Condition, own: Mapping[str, Any] | str | None) -> str:

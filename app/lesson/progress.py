@@ -109,11 +109,11 @@ def load(data: bytes) -> Progress:
     except (ValueError, RecursionError):
         raise ProgressError("This file is not progress saved here; nothing was changed.") from None
     version = saved.get("lens_lab_progress") if isinstance(saved, dict) else None
-    if isinstance(version, int) and not isinstance(version, bool) and version > VERSION:
+    if type(version) is int and version > VERSION:
         raise ProgressError(
             "This progress was saved by a newer Lens Lab than this one; nothing was changed."
         )
-    if version != VERSION or not _is_progress(saved.get("lessons")):
+    if type(version) is not int or version != VERSION or not _is_progress(saved.get("lessons")):
         raise ProgressError("This file is not progress saved here; nothing was changed.")
     lessons: Progress = saved["lessons"]
     return lessons
