@@ -141,9 +141,17 @@ def _offer(model: HookedModel) -> None:
         f"Does what the model settles late cost it more? Prediction depth against loss on fresh "
         f"text, for {plain(model.cfg.name)}: some seconds."
     )
-    if st.button("Run it", key="replication_start", icon=":material/play_arrow:"):
-        st.session_state[_JOB] = Job(lambda job: _rerun(model, job)).start()
-        st.rerun(scope="fragment")
+    st.button(
+        "Run it",
+        key="replication_start",
+        icon=":material/play_arrow:",
+        on_click=_start,
+        args=(model,),
+    )
+
+
+def _start(model: HookedModel) -> None:
+    st.session_state[_JOB] = Job(lambda job: _rerun(model, job)).start()
 
 
 @st.fragment(run_every=_POLL_S)
