@@ -5,15 +5,16 @@ Every text of a visitor stands in the script as Python's ``repr`` of it, never a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.lens_lab.lenses import shipped_name
 from app.lens_lab.settings import Settings
-from lens_core.lens import LensResult
 from lens_core.plots import Aim
 
 if TYPE_CHECKING:
     from app.components.lens_grid import Chosen
+    from app.lens_lab.reading import Reading
     from app.lens_lab.request import Request
     from lens_core import HookedModel
 
@@ -30,9 +31,11 @@ for layer in range(model.cfg.n_layers):
 
 
 def lens_code(
-    model: HookedModel, wanted: Request, settings: Settings, lens: LensResult, cell: Chosen
+    model: HookedModel, wanted: Request, settings: Settings, reading: Reading, cell: Chosen
 ) -> str:
     """A script that computes the page's readings, table, figures and arithmetic outside it."""
+    if reading.second is None:
+        wanted = replace(wanted, second=None)
     first, second = wanted.first, wanted.second
     by_lens = second is not None and second.lens_key != first.lens_key
     keys = [first.lens_key, *([second.lens_key] if second is not None and by_lens else [])]

@@ -34,7 +34,7 @@ def take_away(
         st.caption(
             "The numbers of this page, without the page. Run it where lens_core is installed."
         )
-        st.code(lens_code(model, wanted, settings, reading.lens, cell), language="python")
+        st.code(lens_code(model, wanted, settings, reading, cell), language="python")
 
 
 def _table(reading: Reading) -> pd.DataFrame:

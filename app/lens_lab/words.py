@@ -89,12 +89,11 @@ def cautions(lens: LensResult) -> list[str]:
 
 def is_undertrained(provenance: Mapping[str, Any]) -> bool:
     """The record says so, or its held-out KL fell by less than a tenth in the mean."""
-    before, after_training = (
-        provenance.get(name) for name in ("held_out_kl_before_nats", "held_out_kl_nats")
-    )
+    before = provenance.get("held_out_kl_before_nats") or []
+    trained = provenance.get("held_out_kl_nats") or []
     if provenance.get("undertrained"):
         return True
-    return bool(before and after_training) and sum(after_training) > LEAST_GAIN * sum(before)
+    return bool(before and trained) and sum(trained) > LEAST_GAIN * sum(before)
 
 
 def _most_common(ids: np.ndarray) -> tuple[int, float]:
