@@ -183,8 +183,9 @@ def layer_transfer(
                 own = _logprobs(model, carried[state][chunk])
                 for translator in range(n):
                     said = _logprobs(model, carried[translator][chunk])
-                    ce[translator, state] -= _of_labels(said, batch.labels[chunk]).double().sum()
-                    kl[translator, state] += kl_nats(own, said).double().sum()
+                    of_label = _of_labels(said, batch.labels[chunk])
+                    ce[translator, state] -= of_label.double().sum().cpu()
+                    kl[translator, state] += kl_nats(own, said).double().sum().cpu()
         if on_step is not None:
             on_step(done, len(rows))
     return LayerTransfer(

@@ -33,6 +33,9 @@ def test_the_wheel_holds_the_library_and_its_models_only(wheel):
     shipped = {name.removeprefix("lens_core/_models/") for name in names if "_models/" in name}
     assert {"tiny-world/config.json", "tiny-world/model.safetensors"} <= shipped
     assert not [name for name in shipped if "/checkpoints/" in name or name == "README.md"]
+    lenses = {str(p.relative_to(ROOT / "content")) for p in ROOT.glob("content/lenses/*/*/*.safe*")}
+    assert {name.replace("lenses/", "lens_core/_lenses/", 1) for name in lenses} <= set(names)
+    assert "lens_core/_lenses/README.md" not in names
     assert "lens_core/py.typed" in names
     assert wheel.stat().st_size < 40e6
 
