@@ -30,7 +30,8 @@ def transformer_lab() -> LabState | None:
     """Draw the lab and return how it stands, for the lesson beside it."""
     if choose_machine() == SHAPES:
         shapes()
-        return LabState(shared_glass(), Settings.of(st.session_state).as_dict())
+        kept = {str(name): value for name, value in st.session_state.items()}
+        return LabState(shared_glass(), Settings.of(kept).as_dict())
     sentence = choose_sentence()
     if not sentence.strip():
         st.info("Type a few of the four words: ant, bee, cat, dog.")

@@ -140,10 +140,10 @@ class _Cell:
         return self.steps["resid_pre.0" if layer == 0 else f"resid_post.{layer - 1}"]
 
     def _norm(self) -> Parts:
-        transformer = self.model.hf_model.transformer
+        transformer: Any = self.model.hf_model.transformer
         if self.step.layer is None:
             source = self.steps[f"resid_post.{self.model.cfg.n_layers - 1}"]
-            module: Any = transformer.ln_f
+            module = transformer.ln_f
         elif self.step.name == "attn_in":
             source, module = self._before(), transformer.h[self.step.layer].ln_1
         else:

@@ -18,6 +18,8 @@ in block 0. And there is one head a block, with as many dimensions as the residu
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -124,7 +126,7 @@ def _embed(model: GPT2LMHeadModel) -> None:
         _write(model.transformer.wpe.weight, position, f"place {position}", 1)
 
 
-def _attend_to_the_previous_word(attention: torch.nn.Module) -> None:
+def _attend_to_the_previous_word(attention: Any) -> None:
     """The query of place p matches the key of place p - 1; words are copied from ``is`` to ``was``.
 
     Only words: to come after the start token leaves no trace.
@@ -139,7 +141,7 @@ def _attend_to_the_previous_word(attention: torch.nn.Module) -> None:
         _write(attention.c_proj.weight, i, f"was {word}", 0.5)
 
 
-def _attend_to_what_came_after_this_word(attention: torch.nn.Module) -> None:
+def _attend_to_what_came_after_this_word(attention: Any) -> None:
     """The query of a word matches the key of a place whose previous word it was.
 
     Every query also matches, less well, the key of the start token: there the head rests. Words are
@@ -162,7 +164,7 @@ def _unembed(model: GPT2LMHeadModel) -> None:
         model.lm_head.weight[VOCABULARY.index(word), column(f"next {word}")] = 2
 
 
-def _views(attention: torch.nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+def _views(attention: Any) -> tuple[Tensor, Tensor, Tensor]:
     """W_Q, W_K and W_V, [d_model, d_model] each, as views into GPT-2's one fused matrix."""
     query, key, value = attention.c_attn.weight.split(D_MODEL, dim=1)
     return query, key, value
