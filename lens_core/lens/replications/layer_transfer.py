@@ -58,7 +58,7 @@ def replicate_layer_transfer(
     lens: Transport,
     rows: Rows,
     *,
-    n_rows: int = 24,
+    n_rows: int = 16,
     n_groups: int = 8,
     seed: int = 0,
     on_step: OnStep | None = None,

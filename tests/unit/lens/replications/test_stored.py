@@ -13,6 +13,7 @@ from lens_core.lens.replications.stored import (
     save_results,
 )
 from lens_core.plots.replications import quantities, replication_figure
+from scripts.replications import _kept
 
 CLAIM = Claim("k", "Title", "claim", "formula", "source", "control", "rho above 0.", "meaning")
 FIGURES = (
@@ -65,3 +66,18 @@ def test_every_quantity_has_its_figure_with_whiskers(dark):
     points = replication_figure(DONE, "rho", dark=dark)
     assert list(points.layout.yaxis.ticktext) == ["tuned"]
     assert json.loads(points.to_json())
+
+
+def test_the_script_keeps_results_of_the_same_things_alone(tmp_path):
+    """Forbids results of another model, lens or text under this model's name."""
+    file = tmp_path / "r.json"
+    made = StoredReplications("tiny", "abc", {"seeds": [0, 1], "lens": "a"}).with_(DONE)
+    assert _kept(file, made) is made
+    save_results(made, file)
+    same = StoredReplications("tiny", "abc", {"seeds": [0, 1], "lens": "a"})
+    assert _kept(file, same).get("k") == DONE
+    for other in (
+        StoredReplications("tiny", "abd", same.settings),
+        StoredReplications("tiny", "abc", {"seeds": [0, 1], "lens": "b"}),
+    ):
+        assert _kept(file, other) is other
