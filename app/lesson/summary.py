@@ -35,6 +35,8 @@ def take_away(lesson: Lesson) -> None:
 
 @st.fragment(key=PROGRESS_FRAGMENT)
 def _progress(lesson: Lesson) -> None:
+    # The file is made when it is asked for, where the session's state is out of reach.
+    kept = state.all_progress()
     with polite_errors():
         st.subheader("Your progress", anchor=False)
         st.markdown(in_words(progress.summary(state.part_of(lesson), lesson)))
@@ -45,7 +47,7 @@ def _progress(lesson: Lesson) -> None:
             )
             st.download_button(
                 "Save my progress",
-                lambda: progress.dump(state.all_progress()),
+                lambda: progress.dump(kept),
                 file_name="lens-lab-progress.json",
                 mime="application/json",
                 on_click="ignore",
@@ -87,3 +89,4 @@ def _open_file() -> None:
         st.session_state[_TOLD] = (False, plain(str(error)))
     else:
         st.session_state[_TOLD] = (True, "Welcome back: your saved progress is here again.")
+        st.rerun("app")
