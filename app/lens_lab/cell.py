@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import plotly.graph_objects as go
 import streamlit as st
 import torch
 
@@ -12,6 +13,7 @@ from app.errors import plain
 from app.lens_cache import Question
 from app.lens_lab.lenses import find_lens
 from app.lens_lab.reading import Reading
+from app.lens_lab.request import Request
 from app.theme import is_dark
 from lens_core.lens import LensResult
 from lens_core.lens.arithmetic import cell_arithmetic
@@ -23,21 +25,37 @@ if TYPE_CHECKING:
 _QUIET = {"displayModeBar": False}
 
 
-def figures(reading: Reading, cell: Chosen) -> None:
+def figures(wanted: Request, reading: Reading, cell: Chosen) -> None:
     """Bars and lines of the chosen cell, and of the second reading's below them."""
-    _pair(reading.lens, cell, "")
+    key = (wanted.first, wanted.second)
+    _pair(reading.lens, cell, (*key, 1))
     if reading.second is not None:
         st.markdown("**The same cell in the second reading**")
-        _pair(reading.second.lens, cell, "_second")
+        _pair(reading.second.lens, cell, (*key, 2))
 
 
-def _pair(lens: LensResult, cell: Chosen, suffix: str) -> None:
+@st.cache_resource(max_entries=200, show_spinner=False)
+def _drawn(
+    key: tuple[Any, ...], weights: str, row: int, position: int, dark: bool, _lens: LensResult
+) -> tuple[go.Figure, go.Figure]:
+    """Both figures, kept: a change of colour does not change them, and drawing takes a while."""
+    return (
+        top_k_bars(_lens, row, position, dark=dark),
+        trajectories(_lens, position, row=row, dark=dark),
+    )
+
+
+def _pair(lens: LensResult, cell: Chosen, key: tuple[Any, ...]) -> None:
     row, position = cell["row"], cell["column"]
     where = f"row {lens.row_labels[row]}, at {visible(lens.tokens[position])}"
+    suffix = "" if key[-1] == 1 else "_second"
+    # The last state's figures tell models of one name and other weights apart.
+    weights = str(float(lens.state_norms[-1, -1]))
+    bars, lines = _drawn(key, weights, row, position, is_dark(), lens)
     left, right = st.columns(2)
     with left:
         st.plotly_chart(
-            top_k_bars(lens, row, position, dark=is_dark()),
+            bars,
             theme=None,
             key=f"lens_bars{suffix}",
             config=_QUIET,
@@ -46,7 +64,7 @@ def _pair(lens: LensResult, cell: Chosen, suffix: str) -> None:
         st.caption("The chosen cell. The bar in the accent colour is the final answer.")
     with right:
         st.plotly_chart(
-            trajectories(lens, position, row=row, dark=is_dark()),
+            lines,
             theme=None,
             key=f"lens_paths{suffix}",
             config=_QUIET,

@@ -60,9 +60,12 @@ def _lab(model: HookedModel, prompt: str) -> LabState:
         grids(model, reading, settings, wanted.aim, cell)
         trust_panel(model, wanted.first, reading.first)
     with figures_slot:
-        figures(reading, cell)
-    with st.expander("Show the arithmetic"):
-        arithmetic(model, wanted.first, reading.lens, wanted.aim, cell)
+        figures(wanted, reading, cell)
+    # What is folded away is made when it is opened: a change of colour should not wait for it.
+    steps = st.expander("Show the arithmetic", key="arithmetic_open", on_change="rerun")
+    if steps.open:
+        with steps:
+            arithmetic(model, wanted.first, reading.lens, wanted.aim, cell)
     take_away(model, wanted, reading, settings, cell)
     train_section(model)
     chosen = {"layer": reading.lens.row_labels[cell["row"]], "position": cell["column"]}

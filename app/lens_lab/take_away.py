@@ -30,7 +30,10 @@ def take_away(
         on_click="ignore",
         icon=":material/download:",
     )
-    with st.expander("Show the code"):
+    code = st.expander("Show the code", key="code_open", on_change="rerun")
+    if not code.open:
+        return
+    with code:
         st.caption(
             "The numbers of this page, without the page. Run it where lens_core is installed."
         )
