@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lens_core.lens.training import TunedTraining
 
 _JOB = "lens_training_job"
-_N_CTX, _TEXT_TOKENS = 64, 40_000
+_N_CTX, _TEXT_TOKENS = 64, 16_000
 _POLL_S = 1.0
 
 
@@ -50,7 +50,7 @@ def _offer(model: HookedModel) -> None:
     left, middle, right = st.columns(3, vertical_alignment="bottom")
     steps = left.number_input(
         "Steps", 10, 300, 60, 10, key="train_steps",
-        help="More steps, less KL. Sixty take about half a minute on the shipped model.",
+        help="More steps, less KL. The shipped model takes minutes at most.",
     )  # fmt: skip
     bias_only = middle.checkbox(
         "Bias only",
@@ -123,7 +123,9 @@ def _train(
     from lens_core.lens.training import TunedRecipe, train_tuned
 
     rows = read_corpus("world", model, n_ctx=_N_CTX, max_tokens=_TEXT_TOKENS)
-    recipe = TunedRecipe(steps=steps, tokens_per_step=2048, bias_only=bias_only)
+    recipe = TunedRecipe(
+        steps=steps, tokens_per_step=1024, held_out_tokens=1024, bias_only=bias_only
+    )
     return train_tuned(
         model,
         rows,

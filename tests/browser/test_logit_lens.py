@@ -63,7 +63,10 @@ def test_a_visitor_types_reads_selects_and_comes_back(visit, lens):
     there.page.keyboard.press("Enter")
     there.page.wait_for_url("**position=7**", timeout=PATIENCE_MS)
     assert there.selected() == (5, 7)
-    there.page.get_by_role("radio", name="entropy").click()
+    color = there.page.get_by_role("combobox", name="Colour shows")
+    color.click()
+    color.fill("entropy")
+    color.press("Enter")
     there.page.wait_for_url("**color=entropy**", timeout=PATIENCE_MS)
     assert query(there.page) == {
         "prompt": PROMPT,
