@@ -4,6 +4,7 @@ import json
 import sys
 
 import pytest
+from playwright.sync_api import expect
 
 from scripts.lab import ROOT, serving
 
@@ -70,7 +71,7 @@ def test_the_link_beside_it_opens_the_same_lab(lesson):
     """Forbids a link to copy that leads elsewhere than its button."""
     link = lesson("?step=1").get_by_role("link", name="link", exact=True)
     page = lesson(link.get_attribute("href"))
-    assert page.get_by_label("Prompt", exact=True).input_value() == "The capital of Japan is"
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("The capital of Japan is")
 
 
 def test_a_term_opens_by_keyboard_and_closes_by_escape(lesson):
