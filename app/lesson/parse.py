@@ -16,7 +16,7 @@ from mdit_py_plugins.front_matter import front_matter_plugin
 
 from app.lesson import directives, glossary, plain_yaml
 from app.lesson.fields import Fields
-from app.lesson.format import Block, Hint, Lesson, LessonError, Measured, Mislead, See, Step, Text
+from app.lesson.format import Block, Hint, Lesson, LessonError, Measured, Mislead, Step, Text
 from app.lesson.measures import Measure
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "content" / "lessons"
@@ -235,8 +235,3 @@ def _check_given(
     for name in measure.needs:
         if name not in given:
             raise LessonError(file, measured.line, f"{measured.name} needs the argument `{name}`")
-
-
-def sees(lesson: Lesson) -> Iterator[See]:
-    """Every verdict of a lesson."""
-    return (block for block in lesson.blocks() if isinstance(block, See))
