@@ -20,7 +20,7 @@ from tokenizers import Tokenizer, models
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from benchmarks.report import machine, table, write_section
+from benchmarks.report import interval, machine, table, write_section
 from lens_core import HookedModel
 
 PLAIN = "plain transformers, eager"
@@ -85,15 +85,6 @@ def measure(made: dict[str, Contender], rounds: int, seed: int) -> dict[str, lis
             if number >= 0:
                 times[name].append(elapsed_ms)
     return times
-
-
-def interval(values: Sequence[float], seed: int = 0, resamples: int = 2000) -> tuple[float, float]:
-    """95% bootstrap interval of the median."""
-    draw = random.Random(seed)
-    medians = sorted(
-        statistics.median(draw.choices(values, k=len(values))) for _ in range(resamples)
-    )
-    return medians[int(0.025 * resamples)], medians[int(0.975 * resamples)]
 
 
 def rows(times: dict[str, list[float]], threads: int) -> list[list[str]]:

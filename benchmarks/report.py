@@ -2,7 +2,9 @@
 
 import os
 import platform
+import random
 import re
+import statistics
 from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import version
@@ -15,6 +17,15 @@ HEADING = "# Results\n\nWritten by the scripts in this folder; `README.md` says 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def interval(values: Sequence[float], seed: int = 0, resamples: int = 2000) -> tuple[float, float]:
+    """95% bootstrap interval of the median."""
+    draw = random.Random(seed)
+    medians = sorted(
+        statistics.median(draw.choices(values, k=len(values))) for _ in range(resamples)
+    )
+    return medians[int(0.025 * resamples)], medians[int(0.975 * resamples)]
 
 
 def machine(*packages: str) -> str:

@@ -1,17 +1,19 @@
-"""The logit lens: the model's guess after every block, at every token of the learner's prompt."""
+"""The lenses: the model's guess after every block, at every token of the learner's prompt."""
 
 import streamlit as st
 
-from app.lesson import closing, heading, load_lesson, reading
+from app.lesson import draw_lesson, load_lesson
 
-lesson = load_lesson("logit-lens")
-heading(lesson)
-text_column, lab_column = st.columns([1, 1.9], gap="large")
-with text_column:
-    reading(lesson, upto="How this could mislead you")
-with lab_column, st.skeleton(height=420):
-    # Imported here and not above: with it comes torch, and the text should be there before.
-    from app.lens_lab import lens_column
 
-    st.fragment(lens_column)()
-closing(lesson, since="How this could mislead you")
+def _lab():
+    with st.skeleton(height=420):
+        # Imported here and not above: with it comes torch, and the text should be there before.
+        from app.lens_lab import lens_column
+    return lens_column()
+
+
+draw_lesson(load_lesson("logit-lens"), _lab)
+with st.expander("What the paper claims, repeated here in miniature"):
+    from app.replications import replications_section
+
+    replications_section()

@@ -2,8 +2,7 @@
 
 import streamlit as st
 
-from app.lesson import load_lesson
-from app.lesson.draw import draw_lesson
+from app.lesson import draw_lesson, load_lesson
 
 
 def _lab():

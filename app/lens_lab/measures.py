@@ -225,6 +225,36 @@ def mean_kl(model: HookedModel, settings: Mapping[str, Any], *, layer: int | Non
     return float(lens.kl_nats[rows, 1:].mean())
 
 
+@measure("kl_ratio")
+def kl_ratio(
+    model: HookedModel, settings: Mapping[str, Any], *, layer: int, other_lens: str = "tuned"
+) -> float:
+    """Mean KL of a row to the output in the logit lens, divided by that in another lens."""
+    plain = mean_kl(model, {**settings, "lens": "logit"}, layer=layer)
+    return plain / mean_kl(model, {**settings, "lens": other_lens}, layer=layer)
+
+
+@measure("rank_before_hit")
+def rank_before_hit(
+    model: HookedModel, settings: Mapping[str, Any], *, position: int = -1
+) -> int | None:
+    """Rank of the final answer one row below the one in which it is first the best guess."""
+    lens = reading(model, settings)
+    hit = lens.first_hit(position)
+    if hit is None or hit == lens.row_layers[0]:
+        return None
+    return int(lens.final_ranks[row_of(lens, hit) - 1, position])
+
+
+@measure("blocks_left_at_hit")
+def blocks_left_at_hit(
+    model: HookedModel, settings: Mapping[str, Any], *, position: int = -1
+) -> int | None:
+    """How many blocks follow the one at which the final answer is first the best guess."""
+    hit = reading(model, settings).first_hit(position)
+    return None if hit is None else model.cfg.n_layers - 1 - hit
+
+
 @measure("kl_drop")
 def kl_drop(
     model: HookedModel, settings: Mapping[str, Any], *, layer: int, position: int = -1

@@ -6,18 +6,14 @@
 from app.lesson.draw import draw_lesson
 from app.lesson.format import Lesson, LessonError
 from app.lesson.parse import lesson_names, load_lesson, parse_lesson
-from app.lesson.reading import closing, heading, reading
 from app.lesson.state import LabState
 
 __all__ = [
     "LabState",
     "Lesson",
     "LessonError",
-    "closing",
     "draw_lesson",
-    "heading",
     "lesson_names",
     "load_lesson",
     "parse_lesson",
-    "reading",
 ]
