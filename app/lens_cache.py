@@ -92,7 +92,7 @@ _FINGERPRINTS: WeakKeyDictionary[HookedModel, str] = WeakKeyDictionary()
 def fingerprint(model: HookedModel) -> str:
     """The first 12 digits of the SHA-256 of the model's weights."""
     if model not in _FINGERPRINTS:
-        from lens_core.lens.training.provenance import weights_sha256
+        from lens_core.lens.identity import weights_sha256
 
         _FINGERPRINTS[model] = weights_sha256(model)[:12]
     return _FINGERPRINTS[model]

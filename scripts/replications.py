@@ -17,6 +17,7 @@ from lens_core import HookedModel
 from lens_core.lens import Transport, TunedLens
 from lens_core.lens.corpus import Rows, read_corpus, split_rows
 from lens_core.lens.formats import load_lens, shipped_lenses
+from lens_core.lens.identity import weights_sha256
 from lens_core.lens.replications import Suite
 from lens_core.lens.replications.small_lenses import SMALL_RECIPE
 from lens_core.lens.replications.stored import (
@@ -24,7 +25,6 @@ from lens_core.lens.replications.stored import (
     load_results,
     save_results,
 )
-from lens_core.lens.training.provenance import weights_sha256
 
 FILE = Path(__file__).resolve().parent.parent / "content" / "results" / "replications.json"
 # Text of its own, by a seed that trains no shipped lens.

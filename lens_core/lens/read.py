@@ -27,6 +27,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lens_core.lens.head import head_logits, position_chunks
+from lens_core.lens.identity import check_weights
 from lens_core.lens.result import Array, LensResult, Parity
 from lens_core.lens.statistics import Final, Row, reduce_logits
 from lens_core.lens.token_text import token_text
@@ -73,7 +74,7 @@ def read_lens(
         EmptyPromptError, PromptTooLongError: from the model.
         UnknownSiteError: another site.
         TokenError: a target that is not one token, or more than one prompt at once.
-        LensMismatchError: the lens was made for another model.
+        LensMismatchError: the lens was made for another model, or for other weights of its shape.
 
     Example:
         >>> lens = read_lens(model, "The Eiffel Tower is in", targets=[" Paris"])  # doctest: +SKIP
@@ -81,6 +82,7 @@ def read_lens(
     """
     lens = lens or LogitLens()
     lens.check(model)
+    check_weights(lens, model)
     tokens = one_prompt(model, prompt_or_tokens)
     keys = [k for k in row_keys(site, model.cfg.n_layers) if _is_read(lens, k, model)]
     last = ("resid_post", model.cfg.n_layers - 1)
@@ -128,7 +130,7 @@ _STACKED = tuple(name for name in Row._fields if name != "log_normalisers")
 
 
 def one_prompt(model: HookedModel, prompt_or_tokens: str | Tensor) -> Int[Tensor, "1 pos"]:
-    """The prompt's tokens. Raises TokenError for more than one prompt."""
+    """The prompt's tokens, without padding on its left. Raises TokenError for several prompts."""
     tokens = (
         model.to_tokens(prompt_or_tokens)
         if isinstance(prompt_or_tokens, str)
@@ -138,7 +140,8 @@ def one_prompt(model: HookedModel, prompt_or_tokens: str | Tensor) -> Int[Tensor
         raise TokenError(
             f"The lens reads one prompt at a time; these tokens hold {tokens.shape[0]}."
         )
-    return tokens
+    mask = model.attention_mask(tokens) if tokens.numel() else None
+    return tokens if mask is None else tokens[:, mask[0].bool()]
 
 
 def target_id(model: HookedModel, target: int | str) -> int:

@@ -43,7 +43,7 @@ def test_a_visitor_types_reads_selects_and_comes_back(visit, lens):
     """Forbids a grid unlike the library's, a dead cell, and a link that loses the state."""
     there = visit()
     there.open("/")
-    there.page.get_by_test_id("stMain").get_by_role("link", name="Logit lens").click()
+    there.page.get_by_test_id("stMain").get_by_role("link", name="Logit and tuned lens").click()
     there.grid()
     box = there.page.get_by_label("Your prompt")
     box.fill(PROMPT)
@@ -92,7 +92,7 @@ def test_the_prompt_travels_with_the_links(visit):
     there.grid("Paris is the capital of")
     there.page.get_by_test_id("stSidebar").get_by_role("link", name="Overview").click()
     there.page.wait_for_selector("text=To come")
-    there.page.get_by_test_id("stMain").get_by_role("link", name="Logit lens").click()
+    there.page.get_by_test_id("stMain").get_by_role("link", name="Logit and tuned lens").click()
     there.grid("Paris is the capital of")
 
 

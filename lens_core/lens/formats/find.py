@@ -12,6 +12,7 @@ from lens_core.lens.formats.files import read_pickle
 from lens_core.lens.formats.jacobians import is_jacobian_state, jacobian_lens_of
 from lens_core.lens.formats.own import FILE, own_lens_of
 from lens_core.lens.formats.published import CONFIG, PARAMS, is_tuned_state, tuned_lens_of
+from lens_core.lens.identity import check_weights
 from lens_core.lens.transports import JacobianLens, TunedLens
 from lens_core.model.errors import HubUnreachableError
 from lens_core.model.sources import hub_answers
@@ -45,7 +46,8 @@ def load_lens(
 
     Args:
         path_or_name: a file or folder, or the name of a shipped lens (``"tiny-world/tuned"``).
-        model: what the lens is for, checked at once if given.
+        model: what the lens is for, checked at once if given: its shape, and its weights where the
+            lens names those that it was trained on.
         hub: fetch a published tuned lens by its model's name (``"gpt2"``) where there is no such
             file; the environment's TUNED_LENS_REPO_ID and TUNED_LENS_REPO_TYPE are heeded.
 
@@ -74,6 +76,7 @@ def load_lens(
             )
     if model is not None:
         lens.check(model)
+        check_weights(lens, model)
     return lens
 
 

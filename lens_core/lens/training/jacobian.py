@@ -13,9 +13,10 @@ from torch import Tensor
 
 from lens_core.lens.corpus import Rows
 from lens_core.lens.errors import LensDataError
+from lens_core.lens.identity import weights_sha256
 from lens_core.lens.training.checkpoint import Checkpoint
 from lens_core.lens.training.distributed import Group
-from lens_core.lens.training.provenance import provenance_of, weights_sha256
+from lens_core.lens.training.provenance import provenance_of
 from lens_core.lens.training.recipe import DtypeName, RecipeError, resolve_dtype
 from lens_core.lens.training.states import head_device
 from lens_core.lens.transports import JacobianLens

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,20 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lens_core.lens.identity import weights_dtype, weights_sha256
+
 if TYPE_CHECKING:
     from lens_core import HookedModel
     from lens_core.lens.corpus import Rows
-
-
-def weights_sha256(model: HookedModel) -> str:
-    """SHA-256 of every parameter's name, dtype, shape and bytes; offloaded ones by name alone."""
-    digest = hashlib.sha256()
-    for name, parameter in sorted(model.hf_model.named_parameters()):
-        digest.update(f"{name} {parameter.dtype} {tuple(parameter.shape)} ".encode())
-        if not parameter.is_meta:
-            raw = parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            digest.update(raw.numpy().data)
-    return digest.hexdigest()
 
 
 def provenance_of(
@@ -32,7 +22,9 @@ def provenance_of(
     """Model, corpus, recipe and figures as plain values that JSON can hold."""
     return {
         "model": model.cfg.name,
-        "weights_sha256": weights_sha256(model),
+        # Of weights that are not in memory there is no hash.
+        "weights_sha256": None if model.offloaded else weights_sha256(model),
+        "weights_dtype": weights_dtype(model),
         "corpus": rows.name,
         "corpus_sha256": rows.sha256,
         "recipe": dict(recipe),

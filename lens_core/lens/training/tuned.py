@@ -14,16 +14,13 @@ from torch import Tensor
 
 from lens_core.lens.corpus import Rows, split_rows
 from lens_core.lens.errors import LensDataError, LensMismatchError
+from lens_core.lens.identity import weights_sha256
 from lens_core.lens.training.checkpoint import Checkpoint
 from lens_core.lens.training.distributed import Group
 from lens_core.lens.training.held_out import held_out_kl
 from lens_core.lens.training.objective import Targets, head_losses, training_head
 from lens_core.lens.training.optimizers import LensOptimizer, clip_gradients
-from lens_core.lens.training.provenance import (
-    provenance_of,
-    translator_figures,
-    weights_sha256,
-)
+from lens_core.lens.training.provenance import provenance_of, translator_figures
 from lens_core.lens.training.recipe import RecipeError, TunedRecipe, resolve_dtype
 from lens_core.lens.training.states import RowOrder, StateSource, counted_positions, head_device
 from lens_core.lens.transports import TunedLens
