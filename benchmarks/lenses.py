@@ -210,8 +210,8 @@ def report(options: argparse.Namespace) -> str:
     return "\n\n".join(
         [
             f"Random GPT-2-small shapes, a prompt of {N_TOKENS} random tokens, {options.threads} "
-            f"threads, {options.rounds} paired rounds, seed {SEED}; the ratios are of paired times, "
-            f"with a 95% bootstrap interval. {under}",
+            f"threads, {options.rounds} paired rounds, seed {SEED}; ratios of paired times, with a "
+            f"95% bootstrap interval. {under}",
             table(["trajectory", "median ms", "times faster"], lines(times, WHOLE, 1000)),
             table(
                 ["peak extra memory", "MB", "share of the peer's"],
