@@ -7,13 +7,18 @@ ROOT = Path(__file__).resolve().parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_library_snippet_runs_as_it_stands(capsys):
-    """Forbids a first example that fails for whoever copies it."""
-    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_the_library_snippets_run_as_they_stand(capsys, tmp_path, monkeypatch):
+    """Forbids an example that fails for whoever copies it, or a lens that training made worse."""
+    monkeypatch.chdir(tmp_path)
+    first, second = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict[str, object] = {}
-    exec(compile(snippet, "README.md", "exec"), names)
+    exec(compile(first, "README.md", "exec"), names)
     assert len(capsys.readouterr().out.splitlines()) == names["model"].cfg.n_layers
     assert not names["without_head"].equal(names["logits"])
+    exec(compile(second, "README.md", "exec"), names)
+    measured = names["training"].held_out_kl
+    assert (tmp_path / "runs" / "my-lens").is_dir()
+    assert sum(measured[20].values()) < sum(measured[0].values())
 
 
 def test_commands_are_single_lines_that_name_files_which_are_there():
