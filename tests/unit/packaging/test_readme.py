@@ -18,7 +18,7 @@ def test_the_library_snippets_run_as_they_stand(capsys, tmp_path, monkeypatch):
     exec(compile(second, "README.md", "exec"), names)
     measured = names["training"].held_out_kl
     assert (tmp_path / "runs" / "my-lens").is_dir()
-    assert sum(measured[20].values()) < sum(measured[0].values())
+    assert sum(measured[20]) < sum(measured[0])
 
 
 def test_commands_are_single_lines_that_name_files_which_are_there():
