@@ -58,6 +58,7 @@ def test_trap_13_bos_and_sinks(gpt2: HookedModel) -> None:
     assert counted_positions(model, tokens)[0].tolist() == [
         i not in (0, 5) for i in range(tokens.shape[1])
     ]
+    assert not counted_positions(gpt2, torch.tensor([[7, 8]]))[0, 0]
     assert JacobianRecipe().skip_first == 16
     rows = read_corpus(["abc " * 20, "cab " * 20, "bca " * 30], model, n_ctx=16)
     assert (rows.tokens[:, 0] == model.bos_id).all()
