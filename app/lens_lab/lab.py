@@ -12,6 +12,7 @@ from app.errors import plain, polite_errors
 from app.lens_lab.cell import arithmetic, figures
 from app.lens_lab.controls import choose_cell, main_controls, more_controls
 from app.lens_lab.grids import grids
+from app.lens_lab.prompt_tokens import prompt_tokens
 from app.lens_lab.reading import read
 from app.lens_lab.request import request
 from app.lens_lab.take_away import take_away
@@ -66,6 +67,10 @@ def _lab(model: HookedModel, prompt: str) -> LabState:
     if steps.open:
         with steps:
             arithmetic(model, wanted.first, reading.lens, wanted.aim, cell)
+    tokens = st.expander("The prompt's tokens", key="tokens_open", on_change="rerun")
+    if tokens.open:
+        with tokens:
+            prompt_tokens(reading.lens, cell)
     take_away(model, wanted, reading, settings, cell)
     train_section(model)
     chosen = {"layer": reading.lens.row_labels[cell["row"]], "position": cell["column"]}

@@ -1,0 +1,96 @@
+"""CircuitsVis' token log-probabilities, from the bundle in the installed package's own wheel.
+
+The package's own renderer points to another host, pastes tokens into a script as they are and writes
+them as HTML. So only its JavaScript is used here: the data goes in as escaped JSON, every token with
+its HTML characters as entities, into a frame whose policy runs this one script and fetches nothing.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import distribution
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'">
+<title>Token log-probabilities</title>
+<style>
+body {{ margin: 0; padding: 12px; background: #fff; color: #000; font: 15px/1.9 monospace; }}
+table {{ font-size: 13px; line-height: 1.4; margin: auto; }}
+</style>
+</head>
+<body>
+<main id="tokens"></main>
+<script nonce="{nonce}">{bundle}</script>
+<script nonce="{nonce}">
+CircuitsVis.render("tokens", CircuitsVis.TokenLogProbs, {props});
+</script>
+</body>
+</html>"""
+# JSON that may stand inside a script element: nothing in it can end the script or its line.
+_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+# JSON has no infinity; no token of a page is less likely than this.
+_LEAST_LOGPROB = -1e4
+
+
+@dataclass(frozen=True)
+class TokenLogProbs:
+    """A prompt of T tokens, and what was expected before each but the first.
+
+    Attributes:
+        tokens: the T tokens as they are to be read.
+        logprobs: log-probability in nats of tokens 1 to T-1, each before it was read.
+        ranks: their ranks, from 1.
+        guesses: the best guesses at those places, best first.
+        guess_logprobs: the guesses' log-probabilities in nats.
+    """
+
+    tokens: Sequence[str]
+    logprobs: Sequence[float]
+    ranks: Sequence[int]
+    guesses: Sequence[Sequence[str]]
+    guess_logprobs: Sequence[Sequence[float]]
+
+
+def token_log_probs_html(data: TokenLogProbs) -> str:
+    """A whole page that shows the tokens coloured, and the best guesses under the pointer.
+
+    Raises PackageNotFoundError where circuitsvis is not installed.
+    """
+    # CircuitsVis counts ranks from 0 and sets every token of this view as HTML.
+    props = {
+        "prompt": [html.escape(token) for token in data.tokens],
+        "topKLogProbs": [[_finite(p) for p in place] for place in data.guess_logprobs],
+        "topKTokens": [[html.escape(token) for token in place] for place in data.guesses],
+        "correctTokenRank": [rank - 1 for rank in data.ranks],
+        "correctTokenLogProb": [_finite(p) for p in data.logprobs],
+    }
+    return _PAGE.format(nonce=secrets.token_hex(16), bundle=_bundle(), props=_inline_json(props))
+
+
+def _inline_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).translate(_ESCAPES)
+
+
+def _finite(value: float) -> float:
+    return round(max(value, _LEAST_LOGPROB), 4) if math.isfinite(value) else _LEAST_LOGPROB
+
+
+@cache
+def _bundle() -> str:
+    path = distribution("circuitsvis").locate_file("circuitsvis/dist/cdn/iife.js")
+    with open(str(path), encoding="utf-8") as file:
+        source = file.read()
+    # One string of React's holds an end tag; a backslash keeps its value and not its effect. The
+    # last line names a source map, which a browser's tools would ask this server for.
+    code = source.replace("</script", "<\\/script")
+    return code.partition("\n//# sourceMappingURL=")[0]
