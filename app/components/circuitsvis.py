@@ -1,8 +1,9 @@
 """CircuitsVis' token log-probabilities, from the bundle in the installed package's own wheel.
 
-The package's own renderer points to another host, pastes tokens into a script as they are and writes
-them as HTML. So only its JavaScript is used here: the data goes in as escaped JSON, every token with
-its HTML characters as entities, into a frame whose policy runs this one script and fetches nothing.
+The package's own renderer points to another host, pastes tokens into a script as they are and
+writes them as HTML. So only its JavaScript is used here: the data goes in as escaped JSON, every
+token with its HTML characters as entities, into a frame whose policy runs this script alone and
+fetches nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""*The prompt's tokens*: how well the chosen row expected each one, by CircuitsVis and as a table."""
+"""*The prompt's tokens*: how well the chosen row expected each, by CircuitsVis and as a table."""
 
 from __future__ import annotations
 

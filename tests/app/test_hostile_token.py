@@ -1,4 +1,4 @@
-"""A token that is markup: shown as text, wherever the lens page, its figures and exports show it."""
+"""A token that is markup: shown as text wherever page, figures and exports show it."""
 
 import dataclasses
 import json
@@ -63,18 +63,7 @@ def test_the_circuitsvis_page_holds_no_element_from_a_token(lens):
     """Forbids a token that ends the script, and one that CircuitsVis would set as HTML."""
     page = token_log_probs_html(expected_tokens(lens, 0))
     seen = Elements(page)
-    assert seen.tags == [
-        "html",
-        "head",
-        "meta",
-        "meta",
-        "title",
-        "style",
-        "body",
-        "main",
-        "script",
-        "script",
-    ]
+    assert " ".join(seen.tags) == "html head meta meta title style body main script script"
     assert not seen.handlers
     props = json.loads(re.search(r"TokenLogProbs, (\{.*\})\);", seen.scripts[-1])[1])
     shown = [*props["prompt"], *(t for place in props["topKTokens"] for t in place)]
@@ -113,7 +102,7 @@ def test_a_token_that_cannot_follow_still_makes_valid_json():
 
 
 def test_grid_payload_and_hover_hold_it_as_data(lens):
-    """Forbids a payload that is changed or lost on its way; the browser sets these by textContent."""
+    """Forbids a payload that is changed or lost on its way; the browser sets it as text."""
     view = GridView(
         lens=lens, quantity=QUANTITIES["probability"], prompt=EVIL, title="t",
         has_bos=False, rows=(0, 1, 2),

@@ -1,0 +1,48 @@
+"""axe-core on the pages, in both themes: no serious or critical fault."""
+
+from urllib.parse import urlencode
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+PAGES = {
+    "lens": ("/logit-lens?" + urlencode({"prompt": "Paris is the capital of"}), "lens-grid"),
+    "transformer": ("/transformer", "number-grid"),
+}
+
+
+def grave(page):
+    """The serious and critical faults, each with its elements, to be read in a failure."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{fault['id']}: {node['target']} {node['html'][:200]} {node['failureSummary'][:200]}"
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+        for node in fault["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", list(PAGES))
+def test_no_serious_fault(visit, name, scheme):
+    """Forbids text too faint, controls without a name, and roles that do not hold together."""
+    path, grid = PAGES[name]
+    there = visit(color_scheme=scheme)
+    there.open(path)
+    there.page.wait_for_selector(f'[data-testid="{grid}"][data-ready="true"]')
+    there.page.wait_for_selector("text=self-check: all")
+    assert grave(there.page) == []
+
+
+def test_the_prompts_tokens_are_drawn_and_explained(visit):
+    """Forbids an empty frame where CircuitsVis should draw, and a fault in the opened view."""
+    there = visit()
+    there.open(PAGES["lens"][0])
+    there.grid()
+    there.page.get_by_text("The prompt's tokens", exact=True).click()
+    frame = there.page.frame_locator("iframe[title*='tokens']")
+    token = frame.get_by_text("capital")
+    token.wait_for()
+    token.hover()
+    frame.get_by_text("Log Prob").wait_for()
+    assert grave(there.page) == []
