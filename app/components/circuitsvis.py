@@ -27,10 +27,13 @@ _PAGE = """<!doctype html>
 <style>
 body {{ margin: 0; padding: 12px; background: #fff; color: #000; font: 15px/1.9 monospace; }}
 table {{ font-size: 13px; line-height: 1.4; margin: auto; }}
+/* CircuitsVis writes white on red and orange on blue, which is hard to read. */
+#tokens span, tr {{ color: #000 !important; }}
+tr {{ background: #fff !important; }}
 </style>
 </head>
 <body>
-<main id="tokens"></main>
+<div id="tokens"></div>
 <script nonce="{nonce}">{bundle}</script>
 <script nonce="{nonce}">
 CircuitsVis.render("tokens", CircuitsVis.TokenLogProbs, {props});

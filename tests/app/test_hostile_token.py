@@ -63,7 +63,7 @@ def test_the_circuitsvis_page_holds_no_element_from_a_token(lens):
     """Forbids a token that ends the script, and one that CircuitsVis would set as HTML."""
     page = token_log_probs_html(expected_tokens(lens, 0))
     seen = Elements(page)
-    assert " ".join(seen.tags) == "html head meta meta title style body main script script"
+    assert " ".join(seen.tags) == "html head meta meta title style body div script script"
     assert not seen.handlers
     props = json.loads(re.search(r"TokenLogProbs, (\{.*\})\);", seen.scripts[-1])[1])
     shown = [*props["prompt"], *(t for place in props["topKTokens"] for t in place)]
