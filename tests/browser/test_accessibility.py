@@ -11,8 +11,21 @@ PAGES = {
 }
 
 
+# axe judges colours only of what is on the screen, so the screen is as tall as the page.
+TALL = 5000
+SPOIL = """() => {
+    const find = (root) => root.querySelector(".grid") ?? [...root.querySelectorAll("*")]
+        .map((e) => e.shadowRoot && find(e.shadowRoot)).find(Boolean);
+    const cell = find(document).querySelector(".cell:not(.echo)");
+    cell.style.color = "#888";
+    cell.style.backgroundColor = "#999";
+}"""
+
+
 def grave(page):
     """The serious and critical faults, each with its elements, to be read in a failure."""
+    for frame in page.frames[1:]:
+        frame.evaluate(Axe().axe_script)
     found = Axe().run(page).response["violations"]
     return [
         f"{fault['id']}: {node['target']} {node['html'][:200]} {node['failureSummary'][:200]}"
@@ -27,16 +40,25 @@ def grave(page):
 def test_no_serious_fault(visit, name, scheme):
     """Forbids text too faint, controls without a name, and roles that do not hold together."""
     path, grid = PAGES[name]
-    there = visit(color_scheme=scheme)
+    there = visit(color_scheme=scheme, height=TALL)
     there.open(path)
     there.page.wait_for_selector(f'[data-testid="{grid}"][data-ready="true"]')
     there.page.wait_for_selector("text=self-check: all")
     assert grave(there.page) == []
 
 
+def test_a_fault_in_the_grid_is_found(visit):
+    """Forbids an inspection that passes because it does not see into our components."""
+    there = visit(height=TALL)
+    there.open(PAGES["lens"][0])
+    there.grid()
+    there.page.evaluate(SPOIL)
+    assert [fault for fault in grave(there.page) if "color-contrast" in fault]
+
+
 def test_the_prompts_tokens_are_drawn_and_explained(visit):
     """Forbids an empty frame where CircuitsVis should draw, and a fault in the opened view."""
-    there = visit()
+    there = visit(height=TALL)
     there.open(PAGES["lens"][0])
     there.grid()
     there.page.get_by_text("The prompt's tokens", exact=True).click()
