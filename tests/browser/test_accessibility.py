@@ -44,6 +44,8 @@ def test_no_serious_fault(visit, name, scheme):
     there.open(path)
     there.page.wait_for_selector(f'[data-testid="{grid}"][data-ready="true"]')
     there.page.wait_for_selector("text=self-check: all")
+    main = there.page.get_by_test_id("stMain")
+    assert main.evaluate("(e) => e.scrollHeight <= e.clientHeight"), "make TALL taller"
     assert grave(there.page) == []
 
 
