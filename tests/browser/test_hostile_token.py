@@ -59,7 +59,7 @@ def test_grid_hover_and_svg_show_it_as_text(page, tiny_world):
 
 def test_circuitsvis_shows_it_as_text(page):
     """Forbids a token that becomes an element in the coloured text or under the pointer."""
-    logprobs = np.log([0.5, 0.3])
+    logprobs = np.log([0.5, 0.3]).tolist()
     data = TokenLogProbs([EVIL] * 3, logprobs, [1, 2], [[EVIL, "b"]] * 2, [logprobs] * 2)
     page.set_content(token_log_probs_html(data))
     token = page.locator("#tokens span span").first
