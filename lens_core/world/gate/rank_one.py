@@ -29,6 +29,7 @@ class Editing:
     n_optimised: int = 4
     steps: int = 30
     rate: float = 0.3
+    enough_nats: float = 0.05
     decay: float = 0.01
     kl_weight: float = 0.0625
     largest: float = 6.0
@@ -127,7 +128,7 @@ class Editor:
             surprise = -log_probs[:-1, new].mean()
             drift = (before.exp() * (before - log_probs[-1])).sum()
             size = (delta.norm() / start.norm()) ** 2
-            if surprise.item() < 0.05:
+            if surprise.item() < s.enough_nats:
                 break
             optimiser.zero_grad()
             (surprise + s.kl_weight * drift + s.decay * size).backward()
