@@ -49,6 +49,10 @@ Intervals are 95% (Wilson for shares, bootstrap over the examples otherwise). Th
   large models must be shown there.
 - The held-out frames of the indirect object were looked at once, to see which kinds failed, before
   the composed giving clauses were written: that figure is held out from training, not from design.
+- The weight of the edit's KL term was raised after these 100 edits had shown 63% for the subject's
+  other relations; its value was chosen on 40 other edits.
+- Half of the free sentences were written before the last phase of the corpus, half after; none was
+  used to choose anything.
 - A question about anything outside its world gets a confident answer all the same.
 """
 
