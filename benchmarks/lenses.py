@@ -4,15 +4,18 @@ Run as `python -m benchmarks.lenses`; see README.md beside this file.
 """
 
 import argparse
+import ctypes
+import gc
 import os
 import random
-import resource
+import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -95,17 +98,24 @@ def check_equal(made: dict[str, Reader]) -> None:
         raise SystemExit(f"The two compute something else (difference {difference:.2g} nats).")
 
 
+def memory_mb(what: str) -> float:
+    """A line of this process's status: what it holds now, or the most it held (Linux)."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(rf"^{what}:\s+(\d+) kB", status, re.MULTILINE)[1]) / 1024
+
+
 def peak_extra_mb(which: str) -> float:
-    """Growth of a fresh process's peak memory over one trajectory, after a plain forward pass."""
+    """The most memory that one trajectory takes on top of what a warm process holds."""
     read = reader(which)
-    model, _ = shared_model()
-    with torch.no_grad():
-        model(random_tokens(1, N_TOKENS))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    read()
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)  # or what the first one freed would serve the second
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    before = memory_mb("VmRSS")
     result = read()
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    after = memory_mb("VmHWM")
     del result
-    return (after - before) / 1024
+    return after - before
 
 
 def measured_apart(which: str) -> float:

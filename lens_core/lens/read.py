@@ -90,7 +90,9 @@ def read_lens(
     with torch.no_grad():
         names = [*dict.fromkeys([*keys, last])]
         logits, cache = model.run_with_cache(tokens, names=names, interventions=interventions)
+        parity = _parity(model, cache[last][0], logits[0])
         final = Final.of(logits[0], tokens[0].to(logits.device))
+        del logits  # as large as what is reduced at a time
         rows = []
         for done, key in enumerate(keys, start=1):
             rows.append(_reduce_row(model, lens, cache[key], key, final, top_k, target_ids))
@@ -101,7 +103,6 @@ def read_lens(
             _logprobs_of(model, _carried(model, lens, cache[key], key), row, tracked)
             for key, row in zip(keys, rows, strict=True)
         ]
-        parity = _parity(model, cache[last][0], logits[0])
         norms = torch.stack([cache[key][0].float().norm(dim=-1) for key in keys])
         cosines = torch.stack([_cosine(cache[key][0], cache[last][0]) for key in keys])
     ids = {*tokens[0].tolist(), *final.ids.tolist(), *tracked.unique().tolist(), *target_ids}
@@ -257,9 +258,10 @@ def _parity(
     max_abs, same = 0.0, 0
     for chunk in position_chunks(model, state.shape[0]):
         ours, theirs = head_logits(model, state[chunk]), logits[chunk].float()
-        max_abs = max(max_abs, (ours - theirs).abs().max().item())
         same += int((ours.argmax(-1) == theirs.argmax(-1)).sum())
-    return Parity(max_abs, logits.abs().max().item(), same, state.shape[0])
+        max_abs = max(max_abs, ours.sub_(theirs).abs_().max().item())
+    least, most = (extreme.item() for extreme in logits.aminmax())
+    return Parity(max_abs, max(most, -least), same, state.shape[0])
 
 
 def _cosine(state: Tensor, other: Tensor) -> Tensor:

@@ -18,8 +18,6 @@ class Final(NamedTuple):
     """What the model itself says, against which every row is compared."""
 
     logprobs: Float[Tensor, "pos d_vocab"]
-    probs: Float[Tensor, "pos d_vocab"]
-    entropy_nats: Float[Tensor, " pos"]
     ids: Int[Tensor, " pos"]
     next_ids: Int[Tensor, " pos"]  # -1 at the last position
 
@@ -27,10 +25,8 @@ class Final(NamedTuple):
     def of(cls, logits: Float[Tensor, "pos d_vocab"], tokens: Int[Tensor, " pos"]) -> Final:
         """The model's logits, and the tokens it read."""
         logprobs = torch.log_softmax(logits.float(), dim=-1)
-        probs = logprobs.exp()
-        entropy = _entropy_nats(probs)
         following = torch.cat([tokens[1:], tokens.new_full((1,), -1)])
-        return cls(logprobs, probs, entropy, logprobs.argmax(dim=-1), following)
+        return cls(logprobs, logprobs.argmax(dim=-1), following)
 
     def at(self, chunk: slice) -> Final:
         """Some of the positions."""
@@ -104,7 +100,8 @@ def _reduce(logits: Tensor, final: Final, top_k: int, target_ids: Sequence[int])
     q_log = logits - normaliser[:, None]
     q = q_log.exp()
     top = q_log.topk(min(top_k, q_log.shape[-1]), dim=-1)
-    mix = (final.probs + q).mul_(0.5)
+    p = final.logprobs.exp()
+    mix = (p + q).mul_(0.5)
     entropy = -_expected(q, q_log)
     gap = final.logprobs - q_log
     of_final = q_log.gather(-1, final.ids[:, None])[:, 0]
@@ -116,10 +113,10 @@ def _reduce(logits: Tensor, final: Final, top_k: int, target_ids: Sequence[int])
         top_logprobs=top.values,
         log_normalisers=normaliser,
         entropy_nats=entropy,
-        kl_nats=_expected(final.probs, gap),
+        kl_nats=_expected(p, gap),
         kl_reverse_nats=-_expected(q, gap),
-        js_nats=(_entropy_nats(mix) - 0.5 * (entropy + final.entropy_nats)).clamp(min=0.0),
-        total_variation=(final.probs - q).abs_().sum(-1) * 0.5,
+        js_nats=(_entropy_nats(mix) - 0.5 * (entropy - _expected(p, final.logprobs))).clamp(min=0.0),
+        total_variation=(p - q).abs_().sum(-1) * 0.5,
         final_ranks=ranks_of(q_log, of_final),
         final_logprobs=of_final,
         next_ranks=ranks_of(q_log, of_next).masked_fill(is_last, 0),
