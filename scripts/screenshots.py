@@ -20,6 +20,8 @@ SHOTS: dict[str, tuple[str, tuple[int, int], Scheme]] = {
     "logit-lens-light": (LENS, LAPTOP, "light"),
     "logit-lens-dark": (LENS + "&color=rank", LAPTOP, "dark"),
     "logit-lens-phone": (LENS, PHONE, "light"),
+    "lesson": (LENS + "&step=3&lens=tuned&color=KL", LAPTOP, "light"),
+    "transformer": ("/transformer?step=2", LAPTOP, "light"),
     "home": ("/", LAPTOP, "light"),
 }
 
