@@ -115,7 +115,9 @@ def _reduce(logits: Tensor, final: Final, top_k: int, target_ids: Sequence[int])
         entropy_nats=entropy,
         kl_nats=_expected(p, gap),
         kl_reverse_nats=-_expected(q, gap),
-        js_nats=(_entropy_nats(mix) - 0.5 * (entropy - _expected(p, final.logprobs))).clamp(min=0.0),
+        js_nats=(_entropy_nats(mix) - 0.5 * (entropy - _expected(p, final.logprobs))).clamp(
+            min=0.0
+        ),
         total_variation=(p - q).abs_().sum(-1) * 0.5,
         final_ranks=ranks_of(q_log, of_final),
         final_logprobs=of_final,

@@ -41,8 +41,8 @@ CLAIM = Claim(
     criterion="At every depth the shuffled lens's KL is not below 95% of the mean distribution's "
     "(upper end of the interval), and the genuine lens's is below it at every depth after the "
     "embedding.",
-    does_not_show="That the genuine lens adds nothing of its own. Training begins at the logit lens, "
-    "which reads the state: where it is short, a shuffled lens that is better than the mean "
+    does_not_show="That the genuine lens adds nothing of its own. Training begins at the logit "
+    "lens, which reads the state: where it is short, a shuffled lens that is better than the mean "
     "distribution may not have forgotten that yet, and this control is then not decisive.",
 )
 _TOLERANCE = 0.95
