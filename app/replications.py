@@ -12,6 +12,7 @@ from app.errors import plain, polite_errors
 from app.jobs import Job
 from app.models import chosen_model
 from app.theme import is_dark
+from lens_core.model.errors import LensError
 
 if TYPE_CHECKING:
     from lens_core import HookedModel
@@ -48,7 +49,12 @@ def _section() -> None:
     else:
         _results(stored)
     st.markdown("#### Run a small one yourself")
-    _watch(chosen_model())
+    try:
+        model = chosen_model()
+    except LensError:
+        st.caption("It runs on the model of the sidebar, once one is there that loads.")
+    else:
+        _watch(model)
 
 
 def _stored() -> StoredReplications | None:

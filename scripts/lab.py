@@ -57,7 +57,11 @@ def serving(command: Sequence[str] | None = None) -> Iterator[str]:
         yield address
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        try:
+            server.wait(timeout=30)
+        except subprocess.TimeoutExpired:  # a busy machine; nothing is lost by force
+            server.kill()
+            server.wait()
 
 
 def wait_until_up(server: subprocess.Popen[bytes], address: str) -> None:

@@ -227,11 +227,15 @@ def mean_kl(model: HookedModel, settings: Mapping[str, Any], *, layer: int | Non
 
 @measure("kl_ratio")
 def kl_ratio(
-    model: HookedModel, settings: Mapping[str, Any], *, layer: int, other_lens: str = "tuned"
+    model: HookedModel,
+    settings: Mapping[str, Any],
+    *,
+    layer: int | None = None,
+    against: str = "tuned",
 ) -> float:
-    """Mean KL of a row to the output in the logit lens, divided by that in another lens."""
+    """Mean KL to the output in the logit lens, divided by that in another, as in ``mean_kl``."""
     plain = mean_kl(model, {**settings, "lens": "logit"}, layer=layer)
-    return plain / mean_kl(model, {**settings, "lens": other_lens}, layer=layer)
+    return plain / mean_kl(model, {**settings, "lens": against}, layer=layer)
 
 
 @measure("rank_before_hit")

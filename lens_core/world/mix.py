@@ -116,7 +116,7 @@ LAST = {k: v for k, v in WIDE.items() if k not in ("wide talk", "wide ioi")} | {
     "last talk": 0.24,
     "giving": 0.17,
 }
-COMPOSED = LAST | {
+_MIXED = LAST | {
     "composed": 0.20,
     "last talk": 0.14,
     "facts": 0.14,
@@ -124,6 +124,7 @@ COMPOSED = LAST | {
     "successors": 0.06,
     "repeats": 0.03,
 }
+COMPOSED = {kind: share / sum(_MIXED.values()) for kind, share in _MIXED.items()}
 PHASES = {
     "copying": COPYING,
     "natural": NATURAL,

@@ -89,7 +89,8 @@ def test_presets_fill_the_prompt_and_say_why(open_page):
     """Forbids an example that does nothing, or gives no reason to look at it."""
     at = open_page("logit_lens")
     preset = PRESETS[2]
-    at.get("button_group")[0].set_value(preset.name).run()
+    (examples,) = [group for group in at.get("button_group") if group.key == "preset"]
+    examples.set_value(preset.name).run()
     assert at.text_input(key="prompt").value == preset.prompt
     assert grid(at)["prompt"] == preset.prompt
     assert any(preset.why[:20] in caption.value for caption in at.caption)

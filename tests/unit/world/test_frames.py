@@ -16,10 +16,12 @@ from lens_core.world.frames import (
     put_subject,
     word,
 )
+from lens_core.world.generators.composed import composed_sentence, plain_sentence
 
 STYLES = [p.name for p in sorted(DATA.iterdir()) if p.is_dir()]
 FACT_FILES = [f"{s}/{p.stem}" for s in STYLES for p in sorted((DATA / s).glob("*_*.txt"))]
-FACT_FILES = [f for f in FACT_FILES if not f.endswith("small_talk")]
+COMPOSED_FILES = [f for f in FACT_FILES if f.startswith("compose/")]
+FACT_FILES = [f for f in FACT_FILES if not f.endswith("small_talk") and f not in COMPOSED_FILES]
 IOI_FILES = [p.stem for p in sorted(DATA.glob("ioi_*.txt"))]
 OTHER_FILES = ["openings", "closings", "talk/small_talk"]
 
@@ -42,6 +44,32 @@ def test_fact_frames_are_well_formed(name):
             assert not set(wording) & set("[]|"), line
             assert not re.search(r"\s\s|^\s|\s$", wording), line
             assert not re.search(r"\w\{s\}|\{s\}\w", wording), line
+
+
+@pytest.mark.parametrize("name", COMPOSED_FILES)
+def test_settings_and_cues_fit_together(name):
+    """Forbids a setting without its subject, a cue with one, an unknown slot, a missing joint."""
+    for line in lines(name):
+        kind, _, text = line.partition(": ")
+        assert kind in ("setting", "cue"), line
+        for wording in expansions(text):
+            assert wording.count("{s}") == (kind == "setting"), line
+            slots = {"s"} if kind == "setting" else {"he", "him", "his", "an"}
+            assert set(re.findall(r"\{(\w*)\}", wording)) <= slots, line
+            assert not set(wording) & set("[]|"), line
+            if kind == "setting":
+                assert wording[-1] not in ".,;:", line
+
+
+@pytest.mark.parametrize("relation", RELATIONS)
+def test_composed_and_plain_sentences_are_finished(relation):
+    """Forbids a slot, a bracket or a lower-case sentence start left in a composed document."""
+    rng = random.Random(4)
+    for fact in [f for f in FACTS if f.relation == relation][:20]:
+        for make in (composed_sentence, plain_sentence):
+            said = make(rng, fact)
+            assert not set(said) & set("{}[]|"), said
+            assert fact.object in said, said
 
 
 @pytest.mark.parametrize("name", [f for f in FACT_FILES if not f.startswith("frames/")])

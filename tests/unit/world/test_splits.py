@@ -32,7 +32,8 @@ from lens_core.world.splits import (
 
 FRAME_FILES = [
     f"{folder.name}/{path.stem}"
-    for folder in sorted(p for p in DATA.iterdir() if p.is_dir())
+    # Parts of composed sentences are no frames: all of them are in training.
+    for folder in sorted(p for p in DATA.iterdir() if p.is_dir() and p.name != "compose")
     for path in sorted(folder.glob("*.txt"))
     if path.stem != "small_talk"  # everyday sentences ask for nothing and have no splits
 ]
@@ -58,8 +59,10 @@ def names_in(text: str) -> set[str]:
 def test_an_unseen_frame_is_in_no_document(mixed_documents):
     """Forbids "wordings in no document" that a generator does write."""
     frames = [line for name in FRAME_FILES for line in lines(name)]
+    composed = [f"compose/{path.stem}" for path in (DATA / "compose").glob("*.txt")]
+    parts = [line.replace("{his}", "his") for name in composed for line in lines(name)]
     marks = telling(
-        [f for f in frames if frame_unseen(f)], [f for f in frames if not frame_unseen(f)]
+        [f for f in frames if frame_unseen(f)], [f for f in frames if not frame_unseen(f)] + parts
     )
     assert len(marks) > 200
     text = "\n".join(mixed_documents).lower()
