@@ -31,6 +31,8 @@ def lesson(chromium, demo):
         page.on("pageerror", lambda error: mistakes.append(str(error)))
         page.goto(demo + query)
         page.wait_for_selector("text=Lab drawn 1 times")
+        # A click while the first run still sends is refused by Streamlit's own front end.
+        page.wait_for_selector('[data-test-script-state="notRunning"]')
         return page
 
     yield opened
