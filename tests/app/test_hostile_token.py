@@ -80,7 +80,7 @@ def test_the_circuitsvis_page_asks_no_other_host(lens):
     assert not Elements(page).sources
     assert "unpkg" not in page
     assert "sourceMappingURL" not in page
-    assert "default-src 'none'; script-src 'nonce-" in page
+    assert "default-src 'none'; script-src 'sha256-" in page
 
 
 def test_the_table_says_what_the_picture_says(lens):

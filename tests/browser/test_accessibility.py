@@ -67,6 +67,7 @@ def test_the_prompts_tokens_are_drawn_and_explained(visit):
     frame = there.page.frame_locator("iframe[title*='tokens']")
     token = frame.get_by_text("capital")
     token.wait_for()
+    there.page.wait_for_selector('[data-test-script-state="notRunning"]')
     token.hover()
     frame.get_by_text("Log Prob").wait_for()
     assert grave(there.page) == []
