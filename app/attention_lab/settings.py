@@ -1,0 +1,176 @@
+"""What shapes the lab's figures, as the URL holds it: one frozen value with plain fields.
+
+``prompt, layer, head, dest, src, position, target, foil`` are the selection: they are the same in
+every view and travel to the other labs. ``layer``, ``position``, ``target`` and ``foil`` mean here
+what they mean in the lens lab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from app.lens_lab.settings import FINAL, NEXT
+
+GRID, HEAD, SCORES, ANSWER, BLOCK = (
+    "grid",
+    "head",
+    "what heads do",
+    "who wrote the answer",
+    "block it",
+)
+VIEWS = {
+    GRID: "every head of the model at once",
+    HEAD: "one head: where each token looks, and why",
+    SCORES: "what kind of head each is, measured, with its control",
+    ANSWER: "what each part adds to the answer's logit",
+    BLOCK: "take a head or an edge away and see what becomes of the answer",
+}
+SHOWS = {
+    "pattern": "how each token divides its attention; each row adds up to 1",
+    "scores": "what the softmax is given: a query times a key, divided, before the division of "
+    "attention",
+    "value-weighted": "the pattern times the length of what is carried over from the source: a "
+    "glance at nothing weighs nothing",
+}
+DRAWN = {
+    "pattern": "token by token, as a grid",
+    "lines": "token to token, as lines, for at most 25 tokens",
+    "neuron view": "the products of a query and a key that add up to one score",
+    "averaged": "the mean pattern over several prompts of equally many tokens",
+    "CircuitsVis": "the same block drawn by CircuitsVis, within its limits",
+}
+SCORED_ON = {
+    "repeated random tokens": "sequences of random tokens, each twice in a row",
+    "this prompt": "your own prompt; what needs a repeated token is left out where there is none",
+}
+MEANS = {
+    "scores": "one score for every head",
+    "weights": "what the head's weights say of one token, without any prompt",
+    "composition": "which earlier heads write where this one reads",
+}
+PARTS = {
+    "components": "embedding, attention and MLP of each block",
+    "heads": "each head alone, layer by head",
+    "sources": "the chosen head's part, by the token that it came from",
+    "neurons": "the neurons of the chosen layer's MLP",
+    "accumulated": "the answer's logit after each component, as a waterfall",
+}
+BLOCKED = {
+    "head": "the whole chosen head",
+    "edge": "the head's attention from the chosen destination to the chosen source",
+    "column": "the head's attention to the chosen source, from everywhere",
+    "row": "the head's attention at the chosen destination, to everything",
+    "other parts": "heads and MLPs that you list",
+}
+KINDS = {
+    "zero": "nothing in its place: simple, but the model has never seen nothing",
+    "mean": "in its place the mean of what it writes over other texts",
+    "resample": "in its place what it writes on another text",
+}
+ANSWER_AS = {
+    "difference": "the logit of the target minus that of the foil",
+    "logit": "the logit of the target alone, most of which every token shares",
+}
+BY_LAYER = "layer"
+NO_SECOND = ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The lab's state. Field names are the names in the URL, and in lessons.
+
+    Attributes:
+        layer, head: the chosen head, counted from 0.
+        dest, src: the chosen edge: the token that looks, and the one looked at. None: the last
+            token, and what it looks at most.
+        position: where the answer is read; None for the last token.
+        target, foil: *final answer*, *next token* or a word; an empty foil is the runner-up.
+        shows: what the grid and the head's view draw, of `SHOWS`.
+        sort: `BY_LAYER`, or a head score that orders the grid.
+        other_prompt: a second prompt, whose grid stands beside the first.
+        drawn: how the head is drawn, of `DRAWN`; others: heads in the lines beside it ("4.7 0.2").
+        mass: each token's strongest edges, until they hold this share of its attention.
+        show_bos: the first token is drawn too; swap: sources down, destinations across.
+        prompts: the prompts of the averaged pattern, one a line.
+        means: what is asked of the heads, of `MEANS`; scored_on: on which tokens, of `SCORED_ON`.
+        score: the score that is drawn; seed: of its tokens and intervals.
+        token: the token that the head's weights are asked about; empty for the chosen source's.
+        parts: how the answer is taken apart, of `PARTS`; answer_as: of `ANSWER_AS`.
+        blocked: what is taken away, of `BLOCKED`; kind: what comes in its place, of `KINDS`.
+        renormalise: the rest of a blocked row is scaled up to 1 again.
+        listed: the parts to take away ("4.7 5.1 mlp3").
+    """
+
+    prompt: str = ""
+    view: str = GRID
+    layer: int = 0
+    head: int = 0
+    dest: int | None = None
+    src: int | None = None
+    position: int | None = None
+    target: str = FINAL
+    foil: str = ""
+    bos: bool | None = None
+    shows: str = "pattern"
+    sort: str = BY_LAYER
+    other_prompt: str = NO_SECOND
+    drawn: str = "pattern"
+    others: str = ""
+    mass: float = 1.0
+    show_bos: bool = True
+    swap: bool = False
+    prompts: str = ""
+    means: str = "scores"
+    scored_on: str = "repeated random tokens"
+    score: str = "induction"
+    seed: int = 0
+    token: str = ""
+    parts: str = "components"
+    answer_as: str = "difference"
+    blocked: str = "head"
+    kind: str = "zero"
+    renormalise: bool = False
+    listed: str = ""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Settings:
+        """From texts as a URL or a lesson has them; names of other labs are passed over.
+
+        Raises ValueError for a value that the control does not have.
+        """
+        names = {field.name for field in fields(cls)}
+        given = {name: value for name, value in values.items() if name in names}
+        settings = cls(**{n: _typed(n, v) for n, v in given.items() if v is not None})
+        for name, allowed in CHOICES.items():
+            if getattr(settings, name) not in allowed:
+                raise ValueError(f"{name} is one of {', '.join(allowed)}, not {values[name]!r}")
+        return settings
+
+
+CHOICES: Mapping[str, Mapping[str, str]] = {
+    "view": VIEWS,
+    "shows": SHOWS,
+    "drawn": DRAWN,
+    "means": MEANS,
+    "scored_on": SCORED_ON,
+    "parts": PARTS,
+    "answer_as": ANSWER_AS,
+    "blocked": BLOCKED,
+    "kind": KINDS,
+}
+_WHOLE = ("layer", "head", "dest", "src", "position", "seed")
+_YES_OR_NO = ("bos", "show_bos", "swap", "renormalise")
+
+__all__ = ["FINAL", "NEXT", "Settings"]
+
+
+def _typed(name: str, value: Any) -> Any:
+    if name in _WHOLE:
+        return int(value)
+    if name == "mass":
+        return float(value)
+    if name in _YES_OR_NO:
+        return value if isinstance(value, bool) else str(value).lower() in ("true", "1", "yes")
+    return str(value)

@@ -1,0 +1,16 @@
+"""Direct logit attribution: which part of the model wrote the answer."""
+
+import streamlit as st
+
+from app.lesson import draw_lesson, load_lesson
+
+
+def _lab():
+    with st.skeleton(height=420):
+        # Imported here and not above: with it comes torch, and the text should be there before.
+        from app.attention_lab.lab import attention_column
+        from app.attention_lab.settings import ANSWER
+    return attention_column(first_view=ANSWER)
+
+
+draw_lesson(load_lesson("attribution"), _lab)
