@@ -12,6 +12,7 @@ from app.errors import plain, polite_errors
 from app.jobs import Job
 from app.models import chosen_model
 from app.theme import is_dark
+from app.watched_job import Watched
 from lens_core.model.errors import LensError
 
 if TYPE_CHECKING:
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from lens_core.lens.replications.stored import StoredReplications
 
 FILE = Path(__file__).resolve().parent.parent / "content" / "results" / "replications.json"
-_JOB, _CHOSEN = "replication_job", "replication"
-_POLL_S = 1.0
+_CHOSEN = "replication"
 _TEXT_TOKENS = 12_000
 _TEXT_SEED = 909
 
@@ -54,7 +54,7 @@ def _section() -> None:
     except LensError:
         st.caption("It runs on the model of the sidebar, once one is there that loads.")
     else:
-        _watch(model)
+        _live(model).draw()
 
 
 def _stored() -> StoredReplications | None:
@@ -131,17 +131,6 @@ def _one(replication: Replication, where: str) -> None:
     )
 
 
-@st.fragment
-def _watch(model: HookedModel) -> None:
-    job: Job[Replication] | None = st.session_state.get(_JOB)
-    if job is None:
-        _offer(model)
-    elif not job.finished.is_set():
-        _progress()
-    else:
-        _finish(model, job)
-
-
 def _offer(model: HookedModel) -> None:
     st.markdown(
         f"Does what the model settles late cost it more? Prediction depth against loss on fresh "
@@ -151,35 +140,19 @@ def _offer(model: HookedModel) -> None:
         "Run it",
         key="replication_start",
         icon=":material/play_arrow:",
-        on_click=_start,
-        args=(model,),
+        on_click=lambda: _live(model).start(lambda job: _rerun(model, job)),
     )
 
 
-def _start(model: HookedModel) -> None:
-    st.session_state[_JOB] = Job(lambda job: _rerun(model, job)).start()
+def _live(model: HookedModel) -> Watched[Replication]:
+    return Watched(
+        "replication", "depth", lambda: _offer(model), lambda job: _one(_result(job), "live")
+    )
 
 
-@st.fragment(run_every=_POLL_S)
-def _progress() -> None:
-    job: Job[Replication] | None = st.session_state.get(_JOB)
-    if job is None or job.finished.is_set():
-        st.rerun()
-    what = f"depth {job.done} of {job.total}" if job.total else "preparing the text"
-    st.progress(job.done / max(job.total, 1), text="Stopping ..." if job.cancelled else what)
-    st.button("Cancel", key="replication_cancel", on_click=job.cancel, disabled=job.cancelled)
-
-
-def _finish(model: HookedModel, job: Job[Replication]) -> None:
-    del st.session_state[_JOB]
-    if job.error is not None:
-        with polite_errors():
-            raise job.error
-    elif job.result is None:
-        st.info("Cancelled. Nothing was kept.")
-    else:
-        _one(job.result, "live")
-    _offer(model)
+def _result(job: Job[Replication]) -> Replication:
+    assert job.result is not None
+    return job.result
 
 
 def _rerun(model: HookedModel, job: Job[Replication]) -> Replication:

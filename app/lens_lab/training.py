@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import plotly.graph_objects as go
 import streamlit as st
 
-from app.errors import polite_errors
 from app.jobs import Job
 from app.lens_lab.lenses import TRAINED_HERE, keep_trained, trained_lens
 from app.theme import is_dark
+from app.watched_job import Watched
 from lens_core.lens import TunedLens
 from lens_core.plots import palette, template
 
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from lens_core import HookedModel
     from lens_core.lens.training import TunedTraining
 
-_JOB = "lens_training_job"
 _N_CTX, _TEXT_TOKENS = 64, 16_000
-_POLL_S = 1.0
 
 
 def train_section(model: HookedModel) -> None:
@@ -32,18 +30,17 @@ def train_section(model: HookedModel) -> None:
             "guesses differ as little as possible from the model's own output (KL), on text that "
             "the lab generates. The model itself does not change."
         )
-        _watch(model)
+        _live(model).draw()
 
 
-@st.fragment(run_every=None)
-def _watch(model: HookedModel) -> None:
-    job: Job[TunedTraining] | None = st.session_state.get(_JOB)
-    if job is None:
-        _offer(model)
-    elif not job.finished.is_set():
-        _progress(model)
-    else:
-        _finish(model, job)
+def _live(model: HookedModel) -> Watched[TunedTraining]:
+    return Watched(
+        "lens_training",
+        "step",
+        offer=lambda: _offer(model),
+        finish=lambda job: _finish(model, job),
+        meanwhile=lambda job: _line(job.figures),
+    )
 
 
 def _offer(model: HookedModel) -> None:
@@ -58,8 +55,7 @@ def _offer(model: HookedModel) -> None:
         help="The learned step only adds a vector: a control that shows what the matrix is for.",
     )
     if right.button("Train", key="train_start", icon=":material/play_arrow:"):
-        job = Job(lambda job: _train(model, int(steps), bias_only, job))
-        st.session_state[_JOB] = job.start()
+        _live(model).start(lambda job: _train(model, int(steps), bias_only, job))
         st.rerun(scope="fragment")
     lens = trained_lens(model)
     if lens is not None:
@@ -67,34 +63,16 @@ def _offer(model: HookedModel) -> None:
         _download(lens)
 
 
-@st.fragment(run_every=_POLL_S)
-def _progress(model: HookedModel) -> None:
-    job: Job[TunedTraining] | None = st.session_state.get(_JOB)
-    if job is None or job.finished.is_set():
-        st.rerun()
-    what = f"step {job.done} of {job.total}" if job.total else "preparing the text"
-    st.progress(job.done / max(job.total, 1), text="Stopping ..." if job.cancelled else what)
-    _line(job.figures)
-    st.button("Cancel", key="train_cancel", on_click=job.cancel, disabled=job.cancelled)
-
-
 def _finish(model: HookedModel, job: Job[TunedTraining]) -> None:
-    del st.session_state[_JOB]
-    if job.error is not None:
-        with polite_errors():
-            raise job.error
-    elif job.result is None:
-        st.info("Cancelled. Nothing was kept.")
-    else:
-        keep_trained(model, job.result.lens)
-        measured = job.result.held_out_kl
-        before, after = measured[min(measured)], measured[max(measured)]
-        st.markdown(
-            f"On text that it was not trained on, the mean KL to the output fell from "
-            f"**{sum(before) / len(before):.2f}** to **{sum(after) / len(after):.2f}** nats."
-        )
-        _line(job.figures)
-    _offer(model)
+    assert job.result is not None
+    keep_trained(model, job.result.lens)
+    measured = job.result.held_out_kl
+    before, after = measured[min(measured)], measured[max(measured)]
+    st.markdown(
+        f"On text that it was not trained on, the mean KL to the output fell from "
+        f"**{sum(before) / len(before):.2f}** to **{sum(after) / len(after):.2f}** nats."
+    )
+    _line(job.figures)
 
 
 def _line(figures: list[float]) -> None:

@@ -176,3 +176,9 @@ def short_names() -> dict[str, str]:
     counts = Counter(last.values())
     taken = {f.subject for f in FACTS}
     return {s: n for s, n in last.items() if counts[n] == 1 and n not in taken}
+
+
+@cache
+def full_names() -> dict[str, str]:
+    """The last name of a person -> the full name, where only one person bears it."""
+    return {short: full for full, short in short_names().items()}

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from lens_core.world.facts import DATA, Fact, facts_about, short_names
+from lens_core.world.facts import DATA, Fact, facts_about, full_names, short_names
 from lens_core.world.splits import frame_unseen, wording_held
 
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
@@ -99,7 +99,7 @@ def _lines_by_kind(relation: str, subject: str) -> tuple[str, ...]:
     if relation != "work_creator":
         return ()
     creator = next(f.object for f in facts_about(subject) if f.relation == relation)
-    full = {short: name for name, short in short_names().items()}.get(creator)
+    full = full_names().get(creator)
     if full is None:
         return ()
     field = next(f.object for f in facts_about(full) if f.relation == "person_field")

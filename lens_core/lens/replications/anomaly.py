@@ -29,7 +29,7 @@ from lens_core.lens.replications.bootstrap import (
     mean_over_documents,
     over_documents,
 )
-from lens_core.lens.replications.result import Claim, Figure, Replication, verdict
+from lens_core.lens.replications.result import Claim, Figure, Replication
 from lens_core.lens.replications.states import site_of
 from lens_core.lens.result import Array
 from lens_core.lens.transports import Transport
@@ -255,11 +255,11 @@ def replicate_anomaly(
         f"The model gives the same answer after a false sentence in {same.value:.0%} of prompts; "
         f"questions of the wrong kind of subject are detected with {positive.value:.2f}."
     )
-    return Replication(
+    return Replication.judged(
         CLAIM,
-        tuple(figures),
+        figures,
         holds,
-        verdict(holds, shown, CLAIM),
+        shown,
         model.cfg.name,
         {"seed": seed, "n_fit": len(fit), "n_held_out": len(held), "lens": lens.name},
     )

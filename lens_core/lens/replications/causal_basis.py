@@ -27,7 +27,7 @@ from lens_core.lens.replications.bootstrap import (
     mean_over_documents,
     spearman_over_documents,
 )
-from lens_core.lens.replications.result import Claim, Figure, Replication, verdict
+from lens_core.lens.replications.result import Claim, Figure, Replication
 from lens_core.lens.replications.states import (
     Sample,
     final_logprobs,
@@ -261,11 +261,11 @@ def replicate_causal_basis(
     shown = "rank correlation of lens and model " + ", ".join(
         f"{f.value:.2f} ({f.low:.2f} to {f.high:.2f}) at depth {f.depth}" for f in rho
     )
-    return Replication(
+    return Replication.judged(
         CLAIM,
-        tuple(figures),
+        figures,
         all(met),
-        verdict(all(met), f"{shown}; {_moved(figures)}.", CLAIM),
+        f"{shown}; {_moved(figures)}.",
         model.cfg.name,
         {"seed": seed, "k": k, "n_tokens": len(sample), "max_iter": max_iter, "lens": lens.name},
     )

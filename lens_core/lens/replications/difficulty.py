@@ -22,7 +22,7 @@ from lens_core.lens.replications.bootstrap import (
     ranks,
     spearman_over_documents,
 )
-from lens_core.lens.replications.result import Claim, Figure, Replication, verdict
+from lens_core.lens.replications.result import Claim, Figure, Replication
 from lens_core.lens.replications.states import (
     Sample,
     final_logprobs,
@@ -165,11 +165,11 @@ def replicate_prediction_depth(
         f"{control.value:.2f} shuffled; {without.value:.2f} ({without.low:.2f} to "
         f"{without.high:.2f}) with the output's entropy held fixed."
     )
-    return Replication(
+    return Replication.judged(
         CLAIM,
-        tuple(figures),
+        figures,
         holds,
-        verdict(holds, shown, CLAIM),
+        shown,
         model.cfg.name,
         {"seed": seed, "n_rows": len(sample.tokens), "n_tokens": len(sample), "lens": lens.name},
     )

@@ -21,7 +21,7 @@ from lens_core.lens.replications.bootstrap import (
     over_documents,
     spearman,
 )
-from lens_core.lens.replications.result import Claim, Figure, Replication, verdict
+from lens_core.lens.replications.result import Claim, Figure, Replication
 from lens_core.lens.replications.states import Sample, states_of
 from lens_core.lens.result import Array
 from lens_core.lens.transports import Transport
@@ -92,11 +92,11 @@ def replicate_layer_transfer(
         f"better than a depth's own in {better} of {int(apart.sum())} pairs; mean penalty "
         f"{float(mean.value):.2f} nats."
     )
-    return Replication(
+    return Replication.judged(
         CLAIM,
-        tuple(figures),
+        figures,
         holds,
-        verdict(holds, shown, CLAIM),
+        shown,
         model.cfg.name,
         {"seed": seed, "n_rows": n_rows, "n_groups": len(penalties), "lens": lens.name},
     )

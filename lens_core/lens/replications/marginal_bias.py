@@ -18,7 +18,7 @@ import torch
 from lens_core.lens.corpus import Rows
 from lens_core.lens.read import OnStep
 from lens_core.lens.replications.bootstrap import Interval
-from lens_core.lens.replications.result import Claim, Figure, Replication, verdict
+from lens_core.lens.replications.result import Claim, Figure, Replication
 from lens_core.lens.replications.states import (
     Sample,
     final_logprobs,
@@ -184,11 +184,11 @@ def replicate_marginal_bias(
         f"{len(found.depths)} depths; noise alone is {float(found.halves_floor_bits.value):.2f} "
         f"bits, the text against the model {float(found.unigram_floor_bits.value):.2f}."
     )
-    return Replication(
+    return Replication.judged(
         CLAIM,
-        tuple(figures),
+        figures,
         holds,
-        verdict(holds, shown, CLAIM),
+        shown,
         model.cfg.name,
         {"seed": seed, "n_rows": len(sample.tokens), "n_tokens": len(sample), "lens": lens.name},
     )

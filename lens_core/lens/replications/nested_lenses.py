@@ -15,7 +15,6 @@ from lens_core.lens.replications.result import (
     Figure,
     Replication,
     estimates,
-    verdict,
 )
 
 CLAIM = Claim(
@@ -56,11 +55,11 @@ def replicate_nested_lenses(
         + ", ".join(f"{s:.0%}" for s in share)
         + " of the gain, by depth."
     )
-    return Replication(
+    return Replication.judged(
         CLAIM,
-        tuple(figures),
+        figures,
         holds,
-        verdict(holds, shown, CLAIM),
+        shown,
         evaluation.model_name,
         {"n_tokens": evaluation.n_tokens, "n_documents": evaluation.n_documents},
     )

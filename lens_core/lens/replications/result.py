@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,25 @@ class Replication:
     model_name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def judged(
+        cls,
+        claim: Claim,
+        figures: Sequence[Figure],
+        holds: bool,
+        shown: str,
+        model_name: str,
+        settings: Mapping[str, Any],
+    ) -> Replication:
+        """With the sentence that says what was found, or that it was not found at this size."""
+        if holds:
+            verdict = f"Replicates: {shown}"
+        else:
+            verdict = (
+                f"Does not replicate at this size: {shown} The criterion was: {claim.criterion}"
+            )
+        return cls(claim, tuple(figures), holds, verdict, model_name, settings)
+
     def of(self, quantity: str, series: str) -> tuple[Figure, ...]:
         """The figures of one quantity and series, by depth."""
         found = [f for f in self.figures if (f.quantity, f.series) == (quantity, series)]
@@ -103,10 +122,3 @@ def estimates(
         Figure(quantity, series, float(m), float(a), float(b), evaluation.n_documents, unit, depth)
         for depth, m, a, b in zip(evaluation.depths, *found, strict=True)
     )
-
-
-def verdict(replicates: bool, shown: str, claim: Claim) -> str:
-    """The sentence under a replication: what was found, or that it was not found at this size."""
-    if replicates:
-        return f"Replicates: {shown}"
-    return f"Does not replicate at this size: {shown} The criterion was: {claim.criterion}"

@@ -15,7 +15,7 @@ import torch
 from lens_core.lens.corpus import Rows
 from lens_core.lens.read import OnStep
 from lens_core.lens.replications.bootstrap import mean_over_documents
-from lens_core.lens.replications.result import Claim, Figure, Replication, verdict
+from lens_core.lens.replications.result import Claim, Figure, Replication
 from lens_core.lens.replications.states import (
     Sample,
     final_logprobs,
@@ -98,11 +98,11 @@ def replicate_shuffled_targets(
         f"{means['genuine']:.2f} with genuine ones; the mean distribution has "
         f"{float(floor.value):.2f}; the criterion holds at {sum(met)} of {n_layers} depths."
     )
-    return Replication(
+    return Replication.judged(
         CLAIM,
-        tuple(figures),
+        figures,
         holds,
-        verdict(holds, shown, CLAIM),
+        shown,
         model.cfg.name,
         {"seed": seed, "n_rows": len(sample.tokens), "n_tokens": len(sample)},
     )

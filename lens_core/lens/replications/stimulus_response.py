@@ -24,7 +24,7 @@ from torch import Tensor
 from lens_core.lens.corpus import Rows
 from lens_core.lens.read import OnStep
 from lens_core.lens.replications.bootstrap import mean_over_documents
-from lens_core.lens.replications.result import Claim, Figure, Replication, verdict
+from lens_core.lens.replications.result import Claim, Figure, Replication
 from lens_core.lens.replications.states import (
     Sample,
     final_logprobs,
@@ -184,11 +184,11 @@ def replicate_stimulus_response(
         f"shuffled pairs {means['tuned, shuffled']:.2f}; the criterion holds at {sum(met)} of "
         f"{len(met)} depths."
     )
-    return Replication(
+    return Replication.judged(
         CLAIM,
-        tuple(figures),
+        figures,
         all(met),
-        verdict(all(met), shown, CLAIM),
+        shown,
         model.cfg.name,
         {"seed": seed, "n_rows": len(sample.tokens), "n_tokens": len(sample), "lens": lens.name},
     )

@@ -13,7 +13,6 @@ from lens_core.lens.replications.result import (
     Figure,
     Replication,
     estimates,
-    verdict,
 )
 
 CLAIM = Claim(
@@ -51,11 +50,11 @@ def replicate_tuned_below_logit(
         f"tuned is below logit at {n_won} of {len(tuned) * len(evaluation.depths)} depths and "
         f"seeds; its KL as a share of the logit lens's, by depth: {by_depth}."
     )
-    return Replication(
+    return Replication.judged(
         CLAIM,
-        tuple(figures),
+        figures,
         holds,
-        verdict(holds, shown, CLAIM),
+        shown,
         evaluation.model_name,
         {
             "seeds": list(tuned),

@@ -10,11 +10,11 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from lens_core.world.facts import Fact, facts_about, facts_of, load_world, short_names
-from lens_core.world.frames import capital, expand, fact_frames, lines, mention_of, put_subject
+from lens_core.world.facts import Fact, facts_about, facts_of, full_names, load_world
+from lens_core.world.frames import capital, expand, fact_frames, lines, put_subject
 from lens_core.world.generators.fact_docs import any_fact, fact_sentence
 from lens_core.world.generators.stories import story
-from lens_core.world.generators.talk import small_talk, talk_sentence
+from lens_core.world.generators.talk import small_talk, talk_sentence, typed_mention
 from lens_core.world.lexicon import article
 
 # What ordinary English puts before some answers.
@@ -50,11 +50,6 @@ def _parts(relation: str) -> _Parts:
 
 
 @cache
-def _full_names() -> dict[str, str]:
-    return {short: full for full, short in short_names().items()}
-
-
-@cache
 def _nationality_of_country() -> dict[str, str]:
     """``France`` -> ``French``, as the people of the table have them."""
     out = {}
@@ -68,8 +63,8 @@ def _qualifier(fact: Fact, rng: random.Random) -> str:
     """A word that may stand before the answer, or nothing."""
     if rng.random() > _QUALIFIED:
         return ""
-    if fact.relation == "work_creator" and fact.object in _full_names():
-        return _full_names()[fact.object].removesuffix(fact.object).strip()
+    if fact.relation == "work_creator" and fact.object in full_names():
+        return full_names()[fact.object].removesuffix(fact.object).strip()
     if fact.relation == "country_currency":
         return _nationality_of_country().get(fact.subject, "")
     return rng.choice(_QUALIFIERS.get(fact.object, ("",)))
@@ -93,23 +88,18 @@ def _finish(prompt: str, fact: Fact, rng: random.Random) -> str:
     return f"{prompt} {answer}{rng.choice(_ENDS)}"
 
 
-def _mention(fact: Fact, rng: random.Random) -> str:
-    mention = mention_of(fact.subject, rng)
-    return mention[4:] if mention.startswith("The ") and rng.random() < 0.08 else mention
-
-
 def plain_sentence(rng: random.Random, about: Fact | None = None) -> str:
     """A fact as a beginner types it first: "The capital of Peru is"."""
     fact = about or any_fact(rng)
     frame = rng.choice(fact_frames(fact.relation, fact.subject, "plain")["train"])
-    return _finish(put_subject(expand(frame, rng), _mention(fact, rng)), fact, rng)
+    return _finish(put_subject(expand(frame, rng), typed_mention(fact.subject, rng)), fact, rng)
 
 
 def composed_sentence(rng: random.Random, about: Fact | None = None) -> str:
     """A fact in a setting and a cue."""
     fact = about or any_fact(rng)
     parts = _parts(fact.relation)
-    setting = put_subject(expand(rng.choice(parts.settings), rng), _mention(fact, rng))
+    setting = put_subject(expand(rng.choice(parts.settings), rng), typed_mention(fact.subject, rng))
     cue = expand(rng.choice(parts.cues), rng)
     for word, said in _pronouns(fact.subject).items():
         cue = cue.replace(f"{{{word}}}", said)

@@ -31,12 +31,16 @@ def small_talk(rng: random.Random) -> str:
     return capital(expand(rng.choice(lines("talk/small_talk")), rng))
 
 
+def typed_mention(subject: str, rng: random.Random) -> str:
+    """The subject as people type it: sometimes short, or without its article."""
+    mention = mention_of(subject, rng)
+    return mention[4:] if mention.startswith("The ") and rng.random() < 0.08 else mention
+
+
 def talk_sentence(rng: random.Random, style: str = "talk", about: Fact | None = None) -> str:
     """A fact in a chatty wording; one in eight is in lower case, but for the answer."""
     fact = about or any_fact(rng)
-    mention = mention_of(fact.subject, rng)
-    if mention.startswith("The ") and rng.random() < 0.08:
-        mention = mention[4:]
+    mention = typed_mention(fact.subject, rng)
     frame = rng.choice(fact_frames(fact.relation, fact.subject, style)["train"])
     prompt = put_subject(expand(frame, rng), mention).replace("{an}", article(fact.object))
     if rng.random() < 0.12:

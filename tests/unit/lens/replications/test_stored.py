@@ -6,7 +6,6 @@ import pytest
 
 from lens_core.lens import LensFileError
 from lens_core.lens.replications import Claim, Figure, Replication
-from lens_core.lens.replications.result import verdict
 from lens_core.lens.replications.stored import (
     StoredReplications,
     load_results,
@@ -47,11 +46,16 @@ def test_another_file_is_refused_in_words(tmp_path, text):
         load_results(file)
 
 
+def judged(holds: bool, shown: str) -> str:
+    """The sentence of a replication that was judged so."""
+    return Replication.judged(CLAIM, [], holds, shown, "model", {}).verdict
+
+
 def test_a_failed_replication_says_so_with_its_criterion():
     """Forbids hiding what did not hold."""
-    assert "rho above 0" in verdict(False, "rho was -1.", CLAIM)
-    assert verdict(False, "rho was -1.", CLAIM).startswith("Does not replicate at this size")
-    assert verdict(True, "rho was 1.", CLAIM).startswith("Replicates")
+    assert "rho above 0" in judged(False, "rho was -1.")
+    assert judged(False, "rho was -1.").startswith("Does not replicate at this size")
+    assert judged(True, "rho was 1.").startswith("Replicates")
 
 
 @pytest.mark.parametrize("dark", [False, True])
