@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from app.lens_lab.settings import FINAL, NEXT
+from app.lens_lab.settings import FINAL
 
 GRID, HEAD, SCORES, ANSWER, BLOCK = (
     "grid",
@@ -29,14 +29,12 @@ VIEWS = {
 }
 SHOWS = {
     "pattern": "how each token divides its attention; each row adds up to 1",
-    "scores": "what the softmax is given: a query times a key, divided, before the division of "
-    "attention",
+    "scores": "what the softmax is given: query times key, scaled; they compare within a row",
     "value-weighted": "the pattern times the length of what is carried over from the source: a "
     "glance at nothing weighs nothing",
 }
 DRAWN = {
-    "pattern": "token by token, as a grid",
-    "lines": "token to token, as lines, for at most 25 tokens",
+    "pattern": "token by token, as a grid or as lines",
     "neuron view": "the products of a query and a key that add up to one score",
     "averaged": "the mean pattern over several prompts of equally many tokens",
     "CircuitsVis": "the same block drawn by CircuitsVis, within its limits",
@@ -74,7 +72,6 @@ ANSWER_AS = {
     "logit": "the logit of the target alone, most of which every token shares",
 }
 BY_LAYER = "layer"
-NO_SECOND = ""
 
 
 @dataclass(frozen=True)
@@ -89,8 +86,11 @@ class Settings:
         target, foil: *final answer*, *next token* or a word; an empty foil is the runner-up.
         shows: what the grid and the head's view draw, of `SHOWS`.
         sort: `BY_LAYER`, or a head score that orders the grid.
-        other_prompt: a second prompt, whose grid stands beside the first.
-        drawn: how the head is drawn, of `DRAWN`; others: heads in the lines beside it ("4.7 0.2").
+        together: the grid has all heads of the model on one screen; grid_lines: each as lines.
+        other_prompt: a second prompt, whose heads stand beside the first's in the grid.
+        drawn: how the head is drawn, of `DRAWN`.
+        lines: from token to token, in place of the matrix; heads: those of the layer that the lines
+            draw ("0 3"), empty for the chosen one.
         mass: each token's strongest edges, until they hold this share of its attention.
         show_bos: the first token is drawn too; swap: sources down, destinations across.
         prompts: the prompts of the averaged pattern, one a line.
@@ -115,9 +115,12 @@ class Settings:
     bos: bool | None = None
     shows: str = "pattern"
     sort: str = BY_LAYER
-    other_prompt: str = NO_SECOND
+    together: bool = False
+    grid_lines: bool = False
+    other_prompt: str = ""
     drawn: str = "pattern"
-    others: str = ""
+    lines: bool = False
+    heads: str = ""
     mass: float = 1.0
     show_bos: bool = True
     swap: bool = False
@@ -161,9 +164,7 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
     "kind": KINDS,
 }
 _WHOLE = ("layer", "head", "dest", "src", "position", "seed")
-_YES_OR_NO = ("bos", "show_bos", "swap", "renormalise")
-
-__all__ = ["FINAL", "NEXT", "Settings"]
+_YES_OR_NO = ("bos", "together", "grid_lines", "lines", "show_bos", "swap", "renormalise")
 
 
 def _typed(name: str, value: Any) -> Any:
