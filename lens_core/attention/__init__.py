@@ -1,0 +1,60 @@
+"""Attention heads: what they look at, what they do, what their weights would make them do."""
+
+from lens_core.attention.circuits import (
+    CopyingDirect,
+    CopyingEigenvalues,
+    OVPromoted,
+    QKAttended,
+    copying_direct,
+    copying_eigenvalues,
+    ov_promoted,
+    qk_attended,
+)
+from lens_core.attention.composition import CompositionScores, composition_scores
+from lens_core.attention.patterns import (
+    AttentionResult,
+    MeanAttention,
+    mean_attention,
+    read_attention,
+    strongest_edges,
+)
+from lens_core.attention.query_key import QueryKey, query_key
+from lens_core.attention.scores import (
+    ALL,
+    PATTERN_SCORES,
+    WEIGHT_SCORES,
+    HeadScore,
+    HeadScores,
+    ScoreKind,
+    head_scores,
+)
+from lens_core.attention.sequences import largest_half, repeated_random_tokens
+
+__all__ = [
+    "ALL",
+    "PATTERN_SCORES",
+    "WEIGHT_SCORES",
+    "AttentionResult",
+    "CompositionScores",
+    "CopyingDirect",
+    "CopyingEigenvalues",
+    "HeadScore",
+    "HeadScores",
+    "MeanAttention",
+    "OVPromoted",
+    "QKAttended",
+    "QueryKey",
+    "ScoreKind",
+    "composition_scores",
+    "copying_direct",
+    "copying_eigenvalues",
+    "head_scores",
+    "largest_half",
+    "mean_attention",
+    "ov_promoted",
+    "qk_attended",
+    "query_key",
+    "read_attention",
+    "repeated_random_tokens",
+    "strongest_edges",
+]
