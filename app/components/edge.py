@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from lens_core.plots import visible
 
 _HERE = Path(__file__).parent
 Values = np.ndarray[Any, Any]
+ValueKind = Literal["pattern", "value-weighted", "scores"]
 
 
 class Edge(TypedDict):
@@ -34,19 +35,27 @@ def read_edge(chosen: object, n_layers: int, n_heads: int, n_tokens: int) -> Edg
     """
     if not isinstance(chosen, Mapping):
         return None
-    layer, head, dest, src = (_index(chosen.get(k)) for k in ("layer", "head", "dest", "src"))
-    if layer < n_layers and head < n_heads and src <= dest < n_tokens:
-        found = Edge(layer=layer, head=head, dest=dest, src=src)
-        return found if min(layer, head, dest, src) >= 0 else None
-    return None
+    layer, head, dest, src = (index(chosen.get(k)) for k in ("layer", "head", "dest", "src"))
+    if min(layer, head, dest, src) < 0 or layer >= n_layers or head >= n_heads:
+        return None
+    if not src <= dest < n_tokens:
+        return None
+    return Edge(layer=layer, head=head, dest=dest, src=src)
 
 
-def scripts(*parts: str) -> str:
-    """Parts of one component's script, joined in this order; there is no build step."""
+def index(value: object) -> int:
+    """A whole number of 0 or more that a browser sent, or -1."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return -1
+    return int(value) if value >= 0 and value == value // 1 < 2**31 else -1
+
+
+def joined(*parts: str) -> str:
+    """Files of this folder joined in this order: the parts of one component, without a build."""
     return "\n".join((_HERE / part).read_text(encoding="utf-8") for part in parts)
 
 
-def shown_tokens(tokens: list[str] | tuple[str, ...]) -> list[str]:
+def shown_tokens(tokens: Sequence[str]) -> list[str]:
     """Tokens with their whitespace made visible, for text nodes alone."""
     return [visible(token) for token in tokens]
 
@@ -59,7 +68,7 @@ def lower_triangle(values: Values) -> Values:
 
 
 def packed_bytes(shades: Values) -> str:
-    """Shades from 0 to 1 as base64 of one byte each."""
+    """Shades from 0 to 1 as base64 of one byte each; nan becomes 0."""
     levels = np.clip(np.nan_to_num(shades), 0, 1) * 255
     return base64.b64encode(np.rint(levels).astype(np.uint8).tobytes()).decode()
 
@@ -68,8 +77,3 @@ def rounded(values: Values, digits: int = 4) -> list[float | None]:
     """A flat list for JSON, which has neither nan nor infinity: both become None."""
     flat = np.round(np.asarray(values, dtype=float), digits).ravel()
     return [float(v) if np.isfinite(v) else None for v in flat]
-
-
-def _index(value: object) -> int:
-    whole = isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1
-    return int(value) if whole else -1  # type: ignore[call-overload]

@@ -141,22 +141,6 @@ function markSelected(grid, cells, selected) {
   });
 }
 
-function moved(key, row, column, lastRow, lastColumn, up) {
-  const steps = {
-    ArrowUp: [up, 0],
-    ArrowDown: [-up, 0],
-    ArrowLeft: [0, -1],
-    ArrowRight: [0, 1],
-    Home: [0, -lastColumn],
-    End: [0, lastColumn],
-    PageUp: [up * lastRow, 0],
-    PageDown: [-up * lastRow, 0],
-  };
-  if (!(key in steps)) return null;
-  const clamp = (value, high) => Math.min(Math.max(value, 0), high);
-  return [clamp(row + steps[key][0], lastRow), clamp(column + steps[key][1], lastColumn)];
-}
-
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
   const root = parentElement.querySelector(".lens");
@@ -173,7 +157,8 @@ export default function (component) {
   grid.setAttribute("aria-label", data.label);
   root.querySelector(".title").textContent = data.title;
   drawLegend(root.querySelector(".legend"), data, ramp);
-  drawTools(root.querySelector(".tools"), root, data, ramp);
+  const draw = () => pictureOf(root, data, ramp);
+  drawTools(root.querySelector(".tools"), { name: "lens", withLink: data.first, draw });
   const cells = drawGrid(root, grid, data, ramp);
   markSelected(grid, cells, data.selected);
 
@@ -247,12 +232,7 @@ export default function (component) {
   };
 
   root.dataset.prompt = data.prompt;
-  // Two frames: the first lays out, the second is after the paint that a stopwatch should see.
-  requestAnimationFrame(() =>
-    requestAnimationFrame(() => {
-      root.dataset.ready = "true";
-    }),
-  );
+  readyAfterPaint(root);
   return () => {
     stores.delete(parentElement);
   };

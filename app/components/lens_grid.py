@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 import streamlit as st
 
+from app.components.edge import joined
 from lens_core.lens import LensResult
 from lens_core.plots import FINAL_ANSWER, Aim, Quantity, difference_shade, visible
 
-_HERE = Path(__file__).parent
 _HTML = """
 <div class="lens" data-testid="lens-grid" data-ready="false">
   <div class="title"></div>
@@ -25,13 +24,20 @@ _HTML = """
   <div class="tools"></div>
 </div>
 """
-_PARTS = ("lens_grid_base.js", "lens_grid_tip.js", "lens_grid_picture.js", "lens_grid.js")
+_PARTS = (
+    "shared_base.js",
+    "shared_picture.js",
+    "lens_grid_cell.js",
+    "lens_grid_tip.js",
+    "lens_grid_picture.js",
+    "lens_grid.js",
+)
 
 _lens_grid = st.components.v2.component(
     "lens_lab.lens_grid",
     html=_HTML,
-    css=(_HERE / "lens_grid.css").read_text(encoding="utf-8"),
-    js="\n".join((_HERE / part).read_text(encoding="utf-8") for part in _PARTS),
+    css=joined("shared.css", "lens_grid.css"),
+    js=joined(*_PARTS),
 )
 _NO_VALUE = "–"
 

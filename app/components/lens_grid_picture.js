@@ -1,20 +1,6 @@
-// The grid as a picture: drawn as SVG from the same data (the DOM escapes every text), saved as it
-// is or painted onto a canvas for PNG. Also the link to this very view.
+// The lens grid as SVG, drawn from the same data as the page.
 
-const SVG = "http://www.w3.org/2000/svg";
-const PICTURE = { cell: 84, line: 28, label: 92, head: 64, scale: 2, size: 12 };
-
-function shape(tag, attributes, text) {
-  const node = document.createElementNS(SVG, tag);
-  Object.entries(attributes).forEach(([name, value]) => node.setAttribute(name, String(value)));
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
-function fitted(text, most) {
-  const letters = [...text];
-  return letters.length > most ? letters.slice(0, most - 1).join("") + "…" : text;
-}
+const PICTURE = { cell: 84, line: 28, label: 92, head: 64, size: 12 };
 
 function pictureCell(host, data, row, column, y, ramp) {
   const cell = cellAt(data, row, column);
@@ -61,64 +47,4 @@ function pictureOf(host, data, ramp) {
     svg.append(shape("text", { x, y, "text-anchor": "middle", class: "m" }, fitted(token, 10)));
   });
   return svg;
-}
-
-function save(blob, name) {
-  const link = element("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-}
-
-function savePicture(host, data, ramp, kind) {
-  const svg = pictureOf(host, data, ramp);
-  const text = new XMLSerializer().serializeToString(svg);
-  const drawn = new Blob([text], { type: "image/svg+xml" });
-  if (kind === "svg") return save(drawn, "lens.svg");
-  const image = new Image();
-  image.onload = () => {
-    const canvas = element("canvas");
-    canvas.width = PICTURE.scale * svg.getAttribute("width");
-    canvas.height = PICTURE.scale * svg.getAttribute("height");
-    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
-    canvas.toBlob((blob) => save(blob, "lens.png"), "image/png");
-  };
-  image.src = "data:image/svg+xml;charset=utf-8," + encodeURIComponent(text);
-  return undefined;
-}
-
-// Without a secure connection there is no clipboard; then the link is shown to be copied by hand.
-async function copyLink(button, field) {
-  const said = button.textContent;
-  try {
-    await navigator.clipboard.writeText(location.href);
-    button.textContent = "Link copied";
-  } catch {
-    field.hidden = false;
-    field.value = location.href;
-    field.select();
-    button.textContent = "Copy it here:";
-  }
-  setTimeout(() => {
-    button.textContent = said;
-  }, 3000);
-}
-
-function drawTools(tools, host, data, ramp) {
-  tools.replaceChildren();
-  const field = element("input", "tool-link");
-  field.readOnly = true;
-  field.hidden = true;
-  field.setAttribute("aria-label", "Link to this view");
-  const add = (label, act) => {
-    const button = element("button", "tool", label);
-    button.type = "button";
-    button.onclick = () => act(button);
-    tools.append(button);
-  };
-  if (data.first) add("Copy link", (button) => copyLink(button, field));
-  add("Picture (SVG)", () => savePicture(host, data, ramp, "svg"));
-  add("Picture (PNG)", () => savePicture(host, data, ramp, "png"));
-  tools.append(field);
 }

@@ -46,13 +46,3 @@ function tipFigures(data, cell) {
   }
   return figures;
 }
-
-function placeTip(tip, target) {
-  tip.hidden = false;
-  const box = target.getBoundingClientRect();
-  const { offsetWidth: width, offsetHeight: height } = tip;
-  const left = Math.min(Math.max(8, box.left + box.width / 2 - width / 2), innerWidth - width - 8);
-  const above = box.top - height - 8;
-  tip.style.left = `${left}px`;
-  tip.style.top = `${above >= 8 ? above : Math.min(box.bottom + 8, innerHeight - height - 8)}px`;
-}
