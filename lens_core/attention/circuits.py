@@ -5,9 +5,9 @@
     copying_eigenvalues(model).score                      # [L, H], from -1 to 1
 
 Both circuits are read on the direct path: from a token's embedding through this head alone to the
-logits. A head in the middle of a model reads what earlier layers wrote, so this is what it could do
-with the bare token. ``embedding="effective"`` takes the token as the first MLP leaves it, which is
-nearer to what later heads read (Wang et al. 2022, arXiv 2211.00593); every result says which it was.
+logits. A head in the middle of a model reads what earlier layers wrote, so this is what it could
+do with the bare token. ``embedding="effective"`` takes the token as the first MLP leaves it, which
+is nearer to what later heads read (Wang et al. 2022, arXiv 2211.00593). Results say which it was.
 
 After Elhage et al., "A Mathematical Framework for Transformer Circuits" (2021).
 """

@@ -77,7 +77,7 @@ class AttentionResult:
         return int(self.pattern.shape[1])
 
     def to_frame(self) -> pd.DataFrame:
-        """One line an edge: layer, head, destination, source (never after it), and what was read."""
+        """One line an edge: layer, head, destination, source (never after it), its figures."""
         import pandas as pd
 
         edge = np.tril(np.ones(self.pattern.shape[-2:], bool))
@@ -113,7 +113,7 @@ class MeanAttention:
     def labels(self) -> tuple[str, ...]:
         """A name for each position: the token that all prompts have there, or else "first ...|n".
 
-        "Paris ...|4" is a position that holds four different tokens, the first prompt's being Paris.
+        "Paris ...|4" is a position that holds four different tokens, Paris in the first prompt.
         """
         return tuple(
             here[0] if len(set(here)) == 1 else f"{here[0]} ...|{len(set(here))}"
@@ -121,7 +121,7 @@ class MeanAttention:
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """One line an edge: layer, head, destination, source (never after it), mean and deviation."""
+        """One line an edge: layer, head, destination, source (never after it), its figures."""
         import pandas as pd
 
         edge = np.tril(np.ones(self.pattern.shape[-2:], bool))

@@ -10,13 +10,20 @@ grouped-query attention the key that the head shares. BertViz's neuron view (Vig
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Int
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
+
+from lens_core.attention.prompt import check_head, one_prompt
+from lens_core.interventions import set_to
+from lens_core.lens.token_text import token_text
+from lens_core.model.errors import TokenError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +32,9 @@ if TYPE_CHECKING:
     from lens_core.interventions import Intervention
 
 Array = np.ndarray[Any, Any]
+# A measured factor this near to 1/sqrt(d_head), in relation, is that: the rest is rounding and, in
+# models that soft-cap their scores, the cap.
+_ROUNDING = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,4 +112,98 @@ def query_key(
         >>> abs(found.contributions.sum() + found.remainder - found.score) < 1e-4  # doctest: +SKIP
         True
     """
-    raise NotImplementedError
+    tokens = one_prompt(model, prompt_or_tokens)
+    layer, length = model.resolve_layer(layer), tokens.shape[1]
+    kv_head = model.kv_head(check_head(model, head))
+    dest, src = _position(dest, length), _position(src, length)
+    names = [(site, layer) for site in ("resid_pre", "q", "k", "scores", "pattern")]
+    with torch.no_grad():
+        _, cache = model.run_with_cache(
+            tokens, names=names, interventions=interventions, stop_at_layer=layer + 1
+        )
+        q = cache["q", layer][0, dest, head].float()
+        k = cache["k", layer][0, src, kv_head].float()
+        keys = cache["k", layer][0, :, kv_head]
+        scale = _scale(model, cache["resid_pre", layer], keys, layer, head, dest)
+    row_scores = cache["scores", layer][0, head, dest].float()
+    row = cache["pattern", layer][0, head, dest].float()
+    score = float(row_scores[src])
+    return QueryKey(
+        model_name=model.cfg.name,
+        layer=layer,
+        head=head,
+        kv_head=kv_head,
+        dest=dest,
+        src=src,
+        tokens=tuple(token_text(model, i) for i in tokens[0].tolist()),
+        q=q.cpu().numpy(),
+        k=k.cpu().numpy(),
+        products=(q * k).cpu().numpy(),
+        scale=scale,
+        remainder=score - scale * float((q * k).double().sum()),
+        score=score,
+        weight=float(row[src]),
+        row_scores=row_scores.masked_fill(torch.isneginf(row_scores), torch.nan).cpu().numpy(),
+        row=row.cpu().numpy(),
+        sink=float(cache["sink", layer][0, head, dest]),
+    )
+
+
+def score_scale(
+    model: HookedModel, layer: int, head: int, tokens: Int[Tensor, "1 pos"] | None = None
+) -> float:
+    """What the model multiplies a head's q k by, found by asking the model; see `query_key`."""
+    if tokens is None:
+        tokens = torch.zeros(1, 1, dtype=torch.long, device=model.cfg.device)
+    names = [("resid_pre", layer), ("k", layer)]
+    with torch.no_grad():
+        _, cache = model.run_with_cache(tokens, names=names, stop_at_layer=layer + 1)
+        keys = cache["k", layer][0, :, model.kv_head(head)]
+        return _scale(model, cache["resid_pre", layer], keys, layer, head, len(keys) - 1)
+
+
+def _scale(
+    model: HookedModel,
+    resid: Float[Tensor, "1 pos d_model"],
+    keys: Float[Tensor, "pos d_head"],
+    layer: int,
+    head: int,
+    dest: int,
+) -> float:
+    """The factor between products and score, as the model itself applies it.
+
+    Families keep it in different places, some change it from layer to layer. So the destination's
+    query is set to two vectors whose products with known keys are known, and the scores compared.
+    What is added drops out, and at this size a soft-cap changes next to nothing. Families with an
+    attention sink shift whole rows, so two keys of the row are compared where they differ.
+    """
+    product = model.cfg.d_head**0.5  # so that the score is about 1
+    own, other = keys[dest].float(), max(dest - 1, 0)
+    apart = own - keys[other].float()
+    if apart.square().sum() <= _ROUNDING * own.square().sum():
+        apart, other = own, -1
+    along = apart * (product / apart.square().sum())
+    both = torch.stack([along, -along]).to(resid.dtype)[:, None, None]
+    edit = set_to("q", layer, both, positions=[dest], heads=[head])
+    _, cache = model.run_with_cache(
+        torch.zeros(2, resid.shape[1], dtype=torch.long, device=resid.device),
+        names=[("scores", layer)],
+        interventions=[edit],
+        start_at_layer=layer,
+        resid=resid.expand(2, -1, -1),
+        stop_at_layer=layer + 1,
+        attention_mask=torch.ones(2, resid.shape[1], dtype=torch.long, device=resid.device),
+    )
+    rows = cache["scores", layer][:, head, dest].double()
+    reached = rows[:, dest] - rows[:, other] if other >= 0 else rows[:, dest]
+    measured = float(reached[0] - reached[1]) / (2 * product)
+    usual = model.cfg.d_head**-0.5
+    return usual if math.isclose(measured, usual, rel_tol=_ROUNDING) else measured
+
+
+def _position(position: int, length: int) -> int:
+    if not -length <= position < length:
+        raise TokenError(
+            f"The prompt has the positions 0 to {length - 1}; there is no position {position}."
+        )
+    return position % length
