@@ -36,17 +36,23 @@ SHOWS = {
 DRAWN = {
     "pattern": "token by token, as a grid or as lines",
     "neuron view": "the products of a query and a key that add up to one score",
+    "weights": "what the head's weights alone say of one token, without any prompt",
     "averaged": "the mean pattern over several prompts of equally many tokens",
     "CircuitsVis": "the same block drawn by CircuitsVis, within its limits",
 }
-SCORED_ON = {
-    "repeated random tokens": "sequences of random tokens, each twice in a row",
-    "this prompt": "your own prompt; what needs a repeated token is left out where there is none",
+MEASURED = {
+    "scores": "how much each head's attention looks like a rule",
+    "composition": "which earlier heads write where the chosen one reads",
 }
-MEANS = {
-    "scores": "one score for every head",
-    "weights": "what the head's weights say of one token, without any prompt",
-    "composition": "which earlier heads write where this one reads",
+RANDOM_TOKENS, THIS_PROMPT = "repeated random tokens", "this prompt"
+SCORED_ON = {
+    RANDOM_TOKENS: "sequences of random tokens, each twice in a row",
+    THIS_PROMPT: "your own prompt; what needs a repeated token is left out where there is none",
+}
+INTO = {
+    "q": "its queries: what it looks for",
+    "k": "its keys: by what it is found",
+    "v": "its values: what it carries over",
 }
 PARTS = {
     "components": "embedding, attention and MLP of each block",
@@ -94,9 +100,10 @@ class Settings:
         mass: each token's strongest edges, until they hold this share of its attention.
         show_bos: the first token is drawn too; swap: sources down, destinations across.
         prompts: the prompts of the averaged pattern, one a line.
-        means: what is asked of the heads, of `MEANS`; scored_on: on which tokens, of `SCORED_ON`.
-        score: the score that is drawn; seed: of its tokens and intervals.
         token: the token that the head's weights are asked about; empty for the chosen source's.
+        measured: what is measured of all heads, of `MEASURED`; score: which score.
+        scored_on: on which tokens, of `SCORED_ON`; seed: of tokens, intervals and draws.
+        into: what of the chosen head earlier ones write into, of `INTO`.
         parts: how the answer is taken apart, of `PARTS`; answer_as: of `ANSWER_AS`.
         blocked: what is taken away, of `BLOCKED`; kind: what comes in its place, of `KINDS`.
         renormalise: the rest of a blocked row is scaled up to 1 again.
@@ -125,11 +132,12 @@ class Settings:
     show_bos: bool = True
     swap: bool = False
     prompts: str = ""
-    means: str = "scores"
-    scored_on: str = "repeated random tokens"
-    score: str = "induction"
-    seed: int = 0
     token: str = ""
+    measured: str = "scores"
+    score: str = "induction"
+    scored_on: str = RANDOM_TOKENS
+    seed: int = 0
+    into: str = "k"
     parts: str = "components"
     answer_as: str = "difference"
     blocked: str = "head"
@@ -156,8 +164,9 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
     "view": VIEWS,
     "shows": SHOWS,
     "drawn": DRAWN,
-    "means": MEANS,
+    "measured": MEASURED,
     "scored_on": SCORED_ON,
+    "into": INTO,
     "parts": PARTS,
     "answer_as": ANSWER_AS,
     "blocked": BLOCKED,
