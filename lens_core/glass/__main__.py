@@ -1,18 +1,28 @@
-"""Write the glass model where the shipped models are: ``python -m lens_core.glass [folder]``."""
+"""Write the glass models where the shipped models are: ``python -m lens_core.glass [folder]``."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from lens_core.glass.copying import NAME, glass_tokenizer, glass_weights
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from lens_core.glass import copying, induction, lookup
 from lens_core.model.sources import SHIPPED_ROOTS
 
+RECIPES: dict[str, tuple[Callable[[], GPT2LMHeadModel], Callable[[], PreTrainedTokenizerFast]]] = {
+    copying.NAME: (copying.glass_weights, copying.glass_tokenizer),
+    induction.NAME: (induction.induction_weights, induction.tokenizer),
+    lookup.NAME: (lookup.lookup_weights, induction.tokenizer),
+}
 
-def main(folder: Path) -> None:
+
+def main(root: Path) -> None:
     """Save config, weights and tokenizer as save_pretrained does, and nothing that tells when."""
-    glass_weights().save_pretrained(folder)
-    glass_tokenizer().save_pretrained(folder)
-    print(folder)
+    for name, (weights, tokenizer) in RECIPES.items():
+        weights().save_pretrained(root / name)
+        tokenizer().save_pretrained(root / name)
+        print(root / name)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else SHIPPED_ROOTS[-1] / NAME)
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else SHIPPED_ROOTS[-1])

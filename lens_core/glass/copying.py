@@ -21,17 +21,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.normalizers import Lowercase
-from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from lens_core.glass.words import START, UNKNOWN, blank_weights, word_tokenizer
 from lens_core.model.hooked_model import HookedModel
 
 NAME = "glass-copy"
-START, UNKNOWN = "<s>", "?"
 WORDS = ("ant", "bee", "cat", "dog")
 VOCABULARY = (START, UNKNOWN, *WORDS)
 HABITS = (("dog", "cat"), ("cat", "dog"))  # of block 0's neuron and of block 1's
@@ -65,38 +61,14 @@ def glass_model() -> HookedModel:
 
 
 def glass_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word, split at spaces, in small letters; a word it does not know is ``?``."""
-    vocab = {token: i for i, token in enumerate(VOCABULARY)}
-    tokenizer = Tokenizer(WordLevel(vocab, unk_token=UNKNOWN))
-    tokenizer.normalizer = Lowercase()
-    tokenizer.pre_tokenizer = WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=START, unk_token=UNKNOWN, model_max_length=N_CTX
-    )
+    """One token a word; see `word_tokenizer`."""
+    return word_tokenizer(VOCABULARY, N_CTX)
 
 
 @torch.no_grad()
 def glass_weights() -> GPT2LMHeadModel:
     """A GPT2LMHeadModel whose weights are zero but for those that the functions below set."""
-    config = GPT2Config(
-        vocab_size=len(VOCABULARY),
-        n_positions=N_CTX,
-        n_embd=D_MODEL,
-        n_layer=2,
-        n_head=1,
-        n_inner=1,
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        layer_norm_epsilon=1e-10,
-        tie_word_embeddings=False,
-        bos_token_id=0,
-        eos_token_id=None,
-    )
-    model = GPT2LMHeadModel(config)
-    for name, parameter in model.named_parameters():
-        is_gain = ".ln_" in name and name.endswith("weight")
-        parameter.fill_(1.0 if is_gain else 0.0)
+    model = blank_weights(len(VOCABULARY), N_CTX, D_MODEL, n_heads=1)
     _embed(model)
     _attend_to_the_previous_word(model.transformer.h[0].attn)
     _attend_to_what_came_after_this_word(model.transformer.h[1].attn)
@@ -104,7 +76,7 @@ def glass_weights() -> GPT2LMHeadModel:
         block.mlp.c_fc.weight[column(f"is {seen}"), 0] = 1
         _write(block.mlp.c_proj.weight, 0, f"next {said}", 1)
     _unembed(model)
-    return model.eval()
+    return model
 
 
 def column(name: str) -> int:

@@ -135,10 +135,13 @@ def _copy(tensor: Tensor | None) -> Tensor | None:
 def fit(target: Tensor, parts: list[Tensor], scale_of_rounding: float) -> list[float] | None:
     """The factors with which the parts add up to the target, None if they do not.
 
-    Factors within rounding of 1 come back as exactly 1.
+    Factors within rounding of 1 come back as exactly 1. Parts that are all zeros make up zeros: a
+    block whose attention or MLP was silenced still has one.
     """
     goal = target.double().reshape(-1)
     columns = torch.stack([part.double().reshape(-1) for part in parts], dim=1)
+    if not goal.any() and not columns.any():
+        return [1.0] * len(parts)
     allowed = 1e-3 * goal.norm() + scale_of_rounding
     if goal.norm() <= scale_of_rounding:
         return None

@@ -229,8 +229,8 @@ def _perturbed(model: HookedModel, tokens: Tensor) -> Iterator[Check]:
     moved = (logits[1:-1] - logits[:1]).float().abs().amax(dim=(1, 2))
     still = {
         f"{site}" if layer is None else f"{site}[{layer}]": site
-        for (site, layer), move in zip(places, moved.tolist(), strict=True)
-        if not move > 10 * floor
+        for row, ((site, layer), move) in enumerate(zip(places, moved.tolist(), strict=True), 1)
+        if not move > 10 * floor and not _silenced(model, cache, site, layer, row)
     }
     yield Check(
         "noise at any site moves the logits",
@@ -248,3 +248,29 @@ def _perturbed(model: HookedModel, tokens: Tensor) -> Iterator[Check]:
         for check in _sums(model, cache, total, rows):
             name = f"{check.name}, with noise"
             yield Check(name, check.ok, check.value, check.detail, check.sites)
+
+
+# What a block's two last projections read, in order.
+_BEFORE = {
+    "w_o": ("attn_in", "q", "k", "v", "scores", "pattern", "z"),
+    "w_out": ("mlp_in", "mlp_pre", "mlp_gate", "mlp_post"),
+}
+
+
+def _silenced(
+    model: HookedModel, cache: ActivationCache, site: str, layer: int | None, row: int
+) -> bool:
+    """Whether the projection after a site is all zeros, so that noise moves what it can reach.
+
+    That is any later site before the projection; the last of them has none, and is let pass.
+    """
+    for writer, sites in _BEFORE.items():
+        if layer is None or site not in sites or getattr(model.spec.layers[layer], writer) is None:
+            continue
+        if model.offloaded or bool((model.W_O if writer == "w_o" else model.W_out)[layer].any()):
+            return False
+        later = [s for s in sites[sites.index(site) + 1 :] if (s, layer) in cache]
+        return not later or any(
+            not torch.equal(cache[s, layer][row], cache[s, layer][0]) for s in later
+        )
+    return False

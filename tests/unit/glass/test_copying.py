@@ -4,12 +4,10 @@ from itertools import permutations
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from lens_core import HookedModel
 from lens_core.glass import copying, glass_model
 from lens_core.interventions import zero
-from lens_core.model.sources import shipped_models
 
 WORDS = copying.WORDS
 
@@ -31,17 +29,9 @@ def test_it_passes_the_self_check(model):
     assert model.disabled_sites == {}
 
 
-def test_the_shipped_folder_holds_these_very_weights(model):
-    """Forbids a folder that was written by an older recipe."""
-    folder = shipped_models()[copying.NAME]
-    stored = load_file(folder / "model.safetensors")
-    built = dict(copying.glass_weights().named_parameters())
-    assert {name for name in stored if name in built} == set(built)
-    for name, parameter in built.items():
-        assert torch.equal(stored[name].float(), parameter)
+def test_the_shipped_model_is_this_one(model):
+    """Forbids a folder that loads with another tokenizer or without its start token."""
     loaded = HookedModel.from_pretrained(copying.NAME)
-    assert loaded.report is not None
-    assert loaded.report.ok
     assert torch.equal(loaded.run("ant bee cat ant"), model.run("ant bee cat ant"))
     assert loaded.to_str_tokens("Ant zebra") == ["<s>", "ant", "?"]
 

@@ -427,6 +427,35 @@ def test_the_self_check_switches_off_what_does_not_hold():
         model.run_with_cache(tokens, ["mlp_in"])
 
 
+def test_a_silenced_block_keeps_its_sites():
+    """Forbids losing the sites of attention or an MLP that a learner, or a pruning, zeroed."""
+    config = AutoConfig.for_model("gpt2", n_embd=32, n_layer=3, n_head=4, vocab_size=50)
+    plain = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for projection in (plain.transformer.h[0].attn.c_proj, plain.transformer.h[2].mlp.c_proj):
+            projection.weight.zero_()
+            projection.bias.zero_()
+    model = HookedModel.from_hf(plain)
+    assert model.report.ok, model.report
+    assert all(
+        model.sites[site] == (0, 1, 2)
+        for site in ("pattern", "z", "attn_out", "resid_mid", "mlp_post", "mlp_out")
+    )
+
+
+def test_a_silenced_mlp_that_ignores_its_input_is_still_found_out():
+    """Forbids zeros in the last projection that excuse a tap which does nothing."""
+    config = AutoConfig.for_model("gpt2", n_embd=32, n_layer=2, n_head=4, vocab_size=50)
+    plain = AutoModelForCausalLM.from_config(config)
+    mlp = plain.transformer.h[1].mlp
+    mlp.register_forward_pre_hook(lambda module, args: (torch.ones_like(args[0]),))
+    with torch.no_grad():
+        mlp.c_proj.weight.zero_()
+    model = HookedModel.from_hf(plain)
+    assert not model.report.ok
+    assert "mlp_in" in model.disabled_sites
+
+
 def test_bad_tokens_are_refused(gpt2):
     """Forbids index errors from deep inside an embedding."""
     run = gpt2.hooked.run
