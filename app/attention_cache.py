@@ -80,7 +80,7 @@ class Corpus:
         rows = read_corpus(
             f"world:{self.seed}", model, n_ctx=self.n_tokens, max_tokens=64 * self.n_tokens
         )
-        return [tokens for tokens in rows.tokens.split(1)]
+        return list(rows.tokens.split(1))
 
 
 def ask(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from app.lens_lab.settings import FINAL
+from app.answer_controls import FINAL
 
 GRID, HEAD, SCORES, ANSWER, BLOCK = (
     "grid",
@@ -77,7 +77,6 @@ ANSWER_AS = {
     "difference": "the logit of the target minus that of the foil",
     "logit": "the logit of the target alone, most of which every token shares",
 }
-BY_LAYER = "layer"
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class Settings:
         position: where the answer is read; None for the last token.
         target, foil: *final answer*, *next token* or a word; an empty foil is the runner-up.
         shows: what the grid and the head's view draw, of `SHOWS`.
-        sort: `BY_LAYER`, or a head score that orders the grid.
+        sort: a head score that orders the grid; empty for the model's own order.
         together: the grid has all heads of the model on one screen; grid_lines: each as lines.
         other_prompt: a second prompt, whose heads stand beside the first's in the grid.
         drawn: how the head is drawn, of `DRAWN`.
@@ -121,7 +120,7 @@ class Settings:
     foil: str = ""
     bos: bool | None = None
     shows: str = "pattern"
-    sort: str = BY_LAYER
+    sort: str = ""
     together: bool = False
     grid_lines: bool = False
     other_prompt: str = ""

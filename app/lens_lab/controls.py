@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from app.answer_controls import start_token, target_and_foil
 from app.components.lens_grid import Chosen
 from app.lens_lab.lenses import lens_key
 from app.lens_lab.settings import (
     COMPARE,
-    FINAL,
     LENSES,
-    NEXT,
     OTHER_LENS,
     OTHER_PROMPT,
     SITES,
@@ -93,38 +92,13 @@ def _reading(model: HookedModel) -> tuple[str, bool]:
         bind="query-params",
         help=_explained(SITES),
     )
-    bos = st.checkbox(
-        "Begin with the model's start token",
-        value=model.default_prepend_bos,
-        disabled=model.bos_id is None,
-        key="bos",
-        bind="query-params",
-        help="Most models were trained with a token that marks the start of a text. Without it "
-        "the first tokens are read as if they stood in the middle of one.",
-    )
-    return site, bos
+    return site, start_token(model)
 
 
 def _words() -> tuple[str, str, str]:
-    left, right = st.columns(2)
-    target = left.selectbox(
-        "Target",
-        [FINAL, NEXT],
-        key="target",
-        bind="query-params",
-        accept_new_options=True,
-        placeholder="choose, or type a word",
-        help="The token that ranks and log-probabilities are about: what the model says in the "
-        "end, what really follows in the prompt, or a word that you type.",
-    )
-    foil = right.text_input(
-        "Foil",
-        key="foil",
-        bind="query-params",
-        max_chars=60,
-        placeholder="the runner-up",
-        help="The word that the target is weighed against when the colour shows *target minus "
-        "foil*.",
+    target, foil = target_and_foil(
+        about="The token that ranks and log-probabilities are about",
+        foil_for="when the colour shows *target minus foil*",
     )
     follow = st.text_input(
         "Follow these words too",
@@ -134,7 +108,7 @@ def _words() -> tuple[str, str, str]:
         placeholder="Rome, London",
         help="Words, with commas between, whose probability the lines below show as well.",
     )
-    return target or FINAL, foil or "", follow or ""
+    return target, foil, follow or ""
 
 
 def _compare() -> tuple[str, str, str]:

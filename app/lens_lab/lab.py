@@ -59,7 +59,7 @@ def _lab(model: HookedModel, prompt: str) -> LabState:
             st.caption(f":material/info: {plain(note)}")
     with grid_slot:
         grids(model, reading, settings, wanted.aim, cell)
-        trust_panel(model, wanted.first, reading.first)
+        trust_panel(model, reading.first)
     with figures_slot:
         figures(wanted, reading, cell)
     # What is folded away is made when it is opened: a change of colour should not wait for it.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from app.answer_controls import FINAL, NEXT
 from app.lens_cache import Question, ask, tokens_of
 from app.lens_lab.lenses import lens_key
-from app.lens_lab.settings import FINAL, NEXT, OTHER_LENS, OTHER_PROMPT, Settings
+from app.lens_lab.settings import OTHER_LENS, OTHER_PROMPT, Settings
 from lens_core.model.errors import TokenError
 from lens_core.plots import Aim
 

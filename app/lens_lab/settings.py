@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from app.answer_controls import FINAL
+
 SITES = {
     "resid_post": "the state after the block (the residual stream)",
     "resid_pre": "the state before the block",
@@ -27,7 +29,6 @@ COMPARE = {
     OTHER_LENS: "the same prompt through a second lens, and the difference",
     OTHER_PROMPT: "a second prompt of as many tokens through the same lens, and the difference",
 }
-FINAL, NEXT = "final answer", "next token"
 
 
 @dataclass(frozen=True)

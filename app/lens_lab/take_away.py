@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import streamlit as st
-
 from app.components.lens_grid import Chosen
 from app.lens_lab.reading import Reading
 from app.lens_lab.request import Request
 from app.lens_lab.settings import Settings
 from app.snippets import lens_code
+from app.take_away import table_and_code
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,22 +21,11 @@ def take_away(
     model: HookedModel, wanted: Request, reading: Reading, settings: Settings, cell: Chosen
 ) -> None:
     """The table of every cell, and the script that makes the same numbers."""
-    st.download_button(
-        "Table (CSV)",
-        lambda: _table(reading).to_csv(index=False),
+    table_and_code(
+        lambda: _table(reading),
+        lambda: lens_code(model, wanted, settings, reading, cell),
         file_name="lens.csv",
-        mime="text/csv",
-        on_click="ignore",
-        icon=":material/download:",
     )
-    code = st.expander("Show the code", key="code_open", on_change="rerun")
-    if not code.open:
-        return
-    with code:
-        st.caption(
-            "The numbers of this page, without the page. Run it where lens_core is installed."
-        )
-        st.code(lens_code(model, wanted, settings, reading, cell), language="python")
 
 
 def _table(reading: Reading) -> pd.DataFrame:

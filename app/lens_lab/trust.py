@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app.errors import plain
-from app.lens_cache import Answer, Question, fingerprint
+from app.lens_cache import Answer
 from app.lens_lab.words import cautions
+from app.take_away import provenance
 from lens_core.lens import LensResult
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _TOLD = {
 }
 
 
-def trust_panel(model: HookedModel, question: Question, answer: Answer) -> None:
+def trust_panel(model: HookedModel, answer: Answer) -> None:
     """Always in sight: the badge, the cautions, and what a lens cannot show."""
     st.markdown(_parity_note(answer.lens))
     found = cautions(answer.lens)
@@ -36,7 +37,7 @@ def trust_panel(model: HookedModel, question: Question, answer: Answer) -> None:
         "**Observation is not causation:** that a guess can be read from a state does not show "
         "that the model uses it. Only a change of the state, ablation or patching, tests that."
     )
-    st.caption(_provenance_line(model, question, answer))
+    st.caption(_provenance_line(model, answer))
 
 
 def _parity_note(lens: LensResult) -> str:
@@ -50,18 +51,16 @@ def _parity_note(lens: LensResult) -> str:
     return f":red-badge[:material/warning: last state read is not the model's own logits] {figure}"
 
 
-def _provenance_line(model: HookedModel, question: Question, answer: Answer) -> str:
+def _provenance_line(model: HookedModel, answer: Answer) -> str:
     lens = answer.lens
     took = "stored result" if answer.stored else f"read in {answer.took_ms:.0f} ms"
-    parts = [
-        f"model {plain(lens.model_name)} (weights {fingerprint(model)})",
+    return provenance(
+        model,
         f"{plain(lens.lens_name)} lens{_made_from(lens)}",
         f"{len(lens.token_ids)} tokens, {len(lens.row_layers)} rows",
-        str(model.cfg.dtype).removeprefix("torch."),
         "nothing drawn at random",
         took,
-    ]
-    return "Provenance: " + "; ".join(parts) + "."
+    )
 
 
 def _made_from(lens: LensResult) -> str:

@@ -1,0 +1,52 @@
+"""Controls that labs share: the start token, and which answer is asked about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+if TYPE_CHECKING:
+    from lens_core import HookedModel
+
+FINAL, NEXT = "final answer", "next token"
+
+
+def start_token(model: HookedModel) -> bool:
+    """Whether the prompt begins with the model's start token."""
+    return st.checkbox(
+        "Begin with the model's start token",
+        value=model.default_prepend_bos,
+        disabled=model.bos_id is None,
+        key="bos",
+        bind="query-params",
+        help="Most models were trained with a token that marks the start of a text. Without it "
+        "the first tokens are read as if they stood in the middle of one.",
+    )
+
+
+def target_and_foil(*, about: str, foil_for: str) -> tuple[str, str]:
+    """The answer's token and the one that it is weighed against, as they were typed.
+
+    ``about`` and ``foil_for`` say what this lab does with them.
+    """
+    left, right = st.columns(2)
+    target = left.selectbox(
+        "Target",
+        [FINAL, NEXT],
+        key="target",
+        bind="query-params",
+        accept_new_options=True,
+        placeholder="choose, or type a word",
+        help=f"{about}: what the model says in the end, what really follows in the prompt, or a "
+        "word that you type.",
+    )
+    foil = right.text_input(
+        "Foil",
+        key="foil",
+        bind="query-params",
+        max_chars=60,
+        placeholder="the runner-up",
+        help=f"The word that the target is weighed against {foil_for}.",
+    )
+    return target or FINAL, foil or ""
