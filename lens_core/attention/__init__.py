@@ -1,16 +1,13 @@
 """Attention heads: what they look at, what they do, what their weights would make them do."""
 
-from lens_core.attention.circuits import (
+from lens_core.attention.circuits import OVPromoted, QKAttended, ov_promoted, qk_attended
+from lens_core.attention.composition import CompositionScores, composition_scores
+from lens_core.attention.copying import (
     CopyingDirect,
     CopyingEigenvalues,
-    OVPromoted,
-    QKAttended,
     copying_direct,
     copying_eigenvalues,
-    ov_promoted,
-    qk_attended,
 )
-from lens_core.attention.composition import CompositionScores, composition_scores
 from lens_core.attention.patterns import (
     AttentionResult,
     MeanAttention,
@@ -29,6 +26,7 @@ from lens_core.attention.scores import (
     head_scores,
 )
 from lens_core.attention.sequences import largest_half, repeated_random_tokens
+from lens_core.attention.twin import random_twin
 
 __all__ = [
     "ALL",
@@ -54,6 +52,7 @@ __all__ = [
     "ov_promoted",
     "qk_attended",
     "query_key",
+    "random_twin",
     "read_attention",
     "repeated_random_tokens",
     "strongest_edges",

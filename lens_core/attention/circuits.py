@@ -2,23 +2,37 @@
 
     ov_promoted(model, layer=5, head=2, token=" Paris")   # what attending to " Paris" writes
     qk_attended(model, layer=5, head=2, token=" Paris")   # what " Paris" would look for
-    copying_eigenvalues(model).score                      # [L, H], from -1 to 1
 
 Both circuits are read on the direct path: from a token's embedding through this head alone to the
 logits. A head in the middle of a model reads what earlier layers wrote, so this is what it could
-do with the bare token. ``embedding="effective"`` takes the token as the first MLP leaves it, which
-is nearer to what later heads read (Wang et al. 2022, arXiv 2211.00593). Results say which it was.
+do with the token alone: as the first MLP leaves it (``embedding="effective"``; Wang et al. 2022,
+arXiv 2211.00593), or as it is embedded (``"W_E"``). The two can disagree altogether where the first
+MLP does much to the embedding, so results say which it was.
 
 After Elhage et al., "A Mathematical Framework for Transformer Circuits" (2021).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lens_core.attention.paths import (
+    Embedding,
+    embedded,
+    embedded_chunks,
+    logits_of,
+    values_and_outputs,
+)
+from lens_core.attention.prompt import check_head, one_token
+from lens_core.attention.query_key import score_scale
+from lens_core.lens.token_text import token_text
+from lens_core.model.spec import module_at
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +40,6 @@ if TYPE_CHECKING:
     from lens_core import HookedModel
 
 Array = np.ndarray[Any, Any]
-Embedding = Literal["W_E", "effective"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,52 +118,6 @@ class QKAttended:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class CopyingEigenvalues:
-    """How far each head's full OV circuit maps tokens onto themselves.
-
-    ``score`` = sum of the eigenvalues / sum of their sizes: 1 if all are positive (whatever the
-    head reads, it makes likelier), -1 if all are negative, about 0 for random weights.
-    """
-
-    model_name: str
-    embedding: Embedding
-    score: Array  # float64 [L, H]
-    eigenvalues: Array  # complex128 [L, H, d_head], those that can be other than 0
-
-    def to_frame(self) -> pd.DataFrame:
-        """One line a head."""
-        import pandas as pd
-
-        layer, head = (i.ravel() for i in np.indices(self.score.shape))
-        return pd.DataFrame({"layer": layer, "head": head, "score": self.score.ravel()})
-
-
-@dataclass(frozen=True, eq=False)
-class CopyingDirect:
-    """Of some tokens the share whose own logit a head's OV circuit raises most of the vocabulary.
-
-    ``top1``, ``top5``: [L, H]; NaN for heads that were not asked for. Chance is 1 and 5 over the
-    size of the vocabulary.
-    """
-
-    model_name: str
-    embedding: Embedding
-    token_ids: Array  # [n], the tokens that were tried
-    top1: Array  # float64 [L, H]
-    top5: Array  # float64 [L, H]
-    d_vocab: int
-
-    def to_frame(self) -> pd.DataFrame:
-        """One line a head."""
-        import pandas as pd
-
-        layer, head = (i.ravel() for i in np.indices(self.top1.shape))
-        return pd.DataFrame(
-            {"layer": layer, "head": head, "top1": self.top1.ravel(), "top5": self.top5.ravel()}
-        )
-
-
 def ov_promoted(
     model: HookedModel,
     layer: int,
@@ -158,7 +125,7 @@ def ov_promoted(
     token: int | str,
     k: int = 10,
     *,
-    embedding: Embedding = "W_E",
+    embedding: Embedding = "effective",
 ) -> OVPromoted:
     """The k tokens that a head makes likeliest, and unlikeliest, by looking at ``token``.
 
@@ -167,7 +134,32 @@ def ov_promoted(
         TokenError: not one token.
         UnsupportedModelError: the weights between embedding and logits cannot be read.
     """
-    raise NotImplementedError
+    layer, token_id = model.resolve_layer(layer), one_token(model, token)
+    head = check_head(model, head)
+    with torch.no_grad():
+        ids = torch.tensor([token_id])
+        normed = _unit(model, embedded(model, ids, embedding, layer), layer)
+        values, outputs = values_and_outputs(model, layer)
+        written = (normed @ values[head]) @ outputs[head]
+        logits = logits_of(model, written)[0]
+        logits = logits - logits.mean()
+    best, worst = logits.topk(min(k, len(logits))), (-logits).topk(min(k, len(logits)))
+    return OVPromoted(
+        model_name=model.cfg.name,
+        layer=layer,
+        head=head,
+        token_id=token_id,
+        token=token_text(model, token_id),
+        embedding=_used(embedding, layer),
+        promoted_ids=best.indices.cpu().numpy(),
+        promoted=_texts(model, best.indices),
+        promoted_logits=best.values.cpu().numpy(),
+        suppressed_ids=worst.indices.cpu().numpy(),
+        suppressed=_texts(model, worst.indices),
+        suppressed_logits=-worst.values.cpu().numpy(),
+        own_logit=float(logits[token_id]),
+        own_rank=1 + int((logits > logits[token_id]).sum()),
+    )
 
 
 def qk_attended(
@@ -177,43 +169,89 @@ def qk_attended(
     token: int | str,
     k: int = 10,
     *,
-    embedding: Embedding = "W_E",
+    embedding: Embedding = "effective",
 ) -> QKAttended:
     """The k tokens of the vocabulary that ``token`` as the query would look at most, and least.
 
     Raises:
         UnknownSiteError, TokenError, UnsupportedModelError: as `ov_promoted`.
     """
-    raise NotImplementedError
+    layer, token_id = model.resolve_layer(layer), one_token(model, token)
+    head = check_head(model, head)
+    with torch.no_grad():
+        own = embedded(model, torch.tensor([token_id]), embedding, layer)
+        query = _alone(model, own, "q", layer)[0, head]
+        everything = torch.arange(model.cfg.d_vocab)
+        scores = torch.cat(
+            [
+                _keys(model, some, layer, model.kv_head(head)) @ query
+                for some in embedded_chunks(model, everything, embedding, layer)
+            ]
+        ) * score_scale(model, layer, head)
+    best, worst = scores.topk(min(k, len(scores))), (-scores).topk(min(k, len(scores)))
+    return QKAttended(
+        model_name=model.cfg.name,
+        layer=layer,
+        head=head,
+        token_id=token_id,
+        token=token_text(model, token_id),
+        embedding=_used(embedding, layer),
+        attended_ids=best.indices.cpu().numpy(),
+        attended=_texts(model, best.indices),
+        attended_scores=best.values.cpu().numpy(),
+        avoided_ids=worst.indices.cpu().numpy(),
+        avoided=_texts(model, worst.indices),
+        avoided_scores=-worst.values.cpu().numpy(),
+        own_score=float(scores[token_id]),
+        own_rank=1 + int((scores > scores[token_id]).sum()),
+        mean_score=float(scores.mean()),
+        std_score=float(scores.std(correction=0)),
+    )
 
 
-def copying_eigenvalues(model: HookedModel, *, embedding: Embedding = "W_E") -> CopyingEigenvalues:
-    """The eigenvalues of W_E W_V W_O W_U of every head, from products of d_head x d_head.
-
-    Norm gains are folded in, W_U is centred over the vocabulary, norm scales are left out.
-
-    Raises:
-        UnsupportedModelError: the weights between embedding and logits cannot be read.
-    """
-    raise NotImplementedError
+def _unit(
+    model: HookedModel, states: Float[Tensor, "n d_model"], layer: int
+) -> Float[Tensor, "n d_model"]:
+    """States divided by the scale of the norm before attention, if there is one."""
+    if model.spec.layers[layer].ln1 is None:
+        return states
+    return states / model.norm_scale("ln1", layer, states)
 
 
-def copying_direct(
-    model: HookedModel,
-    token_ids: Iterable[int] | None = None,
-    *,
-    heads: Iterable[tuple[int, int]] | None = None,
-    n_tokens: int = 256,
-    seed: int = 0,
-    embedding: Embedding = "W_E",
-) -> CopyingDirect:
-    """The share of tokens that a head, looking at them, raises above all others (top 1, top 5).
+def _alone(
+    model: HookedModel, states: Float[Tensor, "n d_model"], site: str, layer: int
+) -> Float[Tensor, "n head d_head"]:
+    """q or k of each state as the only position of a prompt, where rotary embedding is no turn."""
+    ids = torch.zeros(len(states), 1, dtype=torch.long, device=states.device)
+    _, cache = model.run_with_cache(
+        ids,
+        names=[(site, layer)],
+        start_at_layer=layer,
+        resid=states[:, None].to(model.cfg.dtype),
+        stop_at_layer=layer + 1,
+        attention_mask=torch.ones_like(ids),
+    )
+    return cache[site, layer][:, 0].float()
 
-    Args:
-        token_ids: the tokens to try; None: ``n_tokens`` drawn from the vocabulary.
-        heads: (layer, head); None: all of them, which takes seconds in models of GPT-2's size.
 
-    Raises:
-        UnknownSiteError, TokenError, UnsupportedModelError: as `ov_promoted`.
-    """
-    raise NotImplementedError
+def _keys(
+    model: HookedModel, states: Float[Tensor, "n d_model"], layer: int, kv_head: int
+) -> Float[Tensor, "n d_head"]:
+    """Keys of states, from the weights; from runs of the layer where more is done to them."""
+    path = model.spec.layers[layer].ln1
+    normed = states.to(model.cfg.dtype)
+    if path is not None:
+        normed = module_at(model.hf_model, f"{model.spec.blocks}.{layer}.{path}")(normed)
+    keys = (normed @ model.W_K[layer, kv_head] + model.b_K[layer][kv_head]).float()
+    seen = _alone(model, states[:4], "k", layer)[:, kv_head]
+    if torch.allclose(keys[:4], seen, rtol=1e-3, atol=1e-4):
+        return keys
+    return _alone(model, states, "k", layer)[:, kv_head]
+
+
+def _used(embedding: Embedding, layer: int) -> Embedding:
+    return embedding if layer > 0 else "W_E"
+
+
+def _texts(model: HookedModel, ids: Int[Tensor, " k"]) -> tuple[str, ...]:
+    return tuple(token_text(model, i) for i in ids.tolist())

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +120,7 @@ def query_key(
     names = [(site, layer) for site in ("resid_pre", "q", "k", "scores", "pattern")]
     with torch.no_grad():
         _, cache = model.run_with_cache(
-            tokens, names=names, interventions=interventions, stop_at_layer=layer + 1
+            tokens, names=names, interventions=interventions, last_logits_only=True
         )
         q = cache["q", layer][0, dest, head].float()
         k = cache["k", layer][0, src, kv_head].float()
@@ -185,7 +186,9 @@ def _scale(
     along = apart * (product / apart.square().sum())
     both = torch.stack([along, -along]).to(resid.dtype)[:, None, None]
     edit = set_to("q", layer, both, positions=[dest], heads=[head])
-    _, cache = model.run_with_cache(
+    # An empty context: edits around us have had their effect on ``resid`` already.
+    _, cache = Context().run(
+        model.run_with_cache,
         torch.zeros(2, resid.shape[1], dtype=torch.long, device=resid.device),
         names=[("scores", layer)],
         interventions=[edit],
