@@ -1,4 +1,4 @@
-"""Prompts worth starting from, each with the reason why: ``content/datasets/lens_presets.yaml``."""
+"""Prompts worth starting from, each with the reason why: ``content/datasets/*_presets.yaml``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import yaml
 
-_FILE = Path(__file__).resolve().parent.parent / "content" / "datasets" / "lens_presets.yaml"
+_FOLDER = Path(__file__).resolve().parent.parent / "content" / "datasets"
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A prompt, a short name for its button, what it shows and what to look for in the grid."""
+    """A prompt, a short name for its button, what it shows and what to look for."""
 
     name: str
     prompt: str
@@ -20,6 +20,12 @@ class Preset:
     see: str
 
 
-PRESETS: tuple[Preset, ...] = tuple(
-    Preset(**entry) for entry in yaml.safe_load(_FILE.read_text(encoding="utf-8"))
-)
+def _presets(lab: str) -> tuple[Preset, ...]:
+    text = (_FOLDER / f"{lab}_presets.yaml").read_text(encoding="utf-8")
+    return tuple(Preset(**entry) for entry in yaml.safe_load(text))
+
+
+PRESETS = _presets("lens")
+ATTENTION_PRESETS = _presets("attention")
+INDUCTION_PRESETS = _presets("induction")
+ATTRIBUTION_PRESETS = _presets("attribution")
