@@ -1,13 +1,10 @@
 """Attribution: which parts of the model wrote an answer, and what happens without them."""
 
-from lens_core.attribution.ablation import (
-    ablate,
-    ablate_each_head,
-    block_attention,
-    intervention_effect,
-)
+from lens_core.attribution.ablation import ablate
 from lens_core.attribution.accumulate import accumulated
 from lens_core.attribution.direct import direct_logit_attribution
+from lens_core.attribution.each_head import ablate_each_head
+from lens_core.attribution.edges import block_attention, intervention_effect
 from lens_core.attribution.effects import (
     Ablation,
     AblationKind,

@@ -1,6 +1,6 @@
 """Ablation: what happens to an answer without some heads or MLPs, and by which path.
 
-    from lens_core.attribution import ablate, ablate_each_head
+    from lens_core.attribution import ablate
 
     effect = ablate(model, prompt, [(3, 1), (5, "mlp")], " Paris", " Rome")
     print(effect.total_effect, effect.direct_effect, effect.indirect_effect)
@@ -19,22 +19,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from jaxtyping import Int
+import numpy as np
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from lens_core.attribution.effects import (
-    Ablation,
-    AblationKind,
-    HeadEffects,
-    InterventionEffect,
-    PartName,
-)
+from lens_core.attribution.direct import has_heads
+from lens_core.attribution.effects import Ablation, AblationKind, PartName
+from lens_core.attribution.errors import AblationError
+from lens_core.attribution.frozen import exact
+from lens_core.attribution.predict import divergence_nats, prediction
+from lens_core.attribution.replacements import Corpus, Place, Values, replacements
+from lens_core.attribution.trace import Trace, question_value, resolve_position, trace
+from lens_core.interventions import Intervention, set_to
+from lens_core.lens.head import head_logits
 
 if TYPE_CHECKING:
     from lens_core import HookedModel
-    from lens_core.interventions import Intervention
 
-Corpus = Sequence[str | Int[Tensor, "1 pos"]]
+# The heads of a layer to ablate; None for a site that is ablated whole.
+Chosen = dict[Place, list[int] | None]
 
 
 def ablate(
@@ -71,75 +75,124 @@ def ablate(
             enough.
         AttributionError, TokenError: as `direct_logit_attribution`.
     """
-    raise NotImplementedError
+    with torch.no_grad():
+        run = trace(model, prompt_or_tokens, target, foil, position, interventions)
+        chosen = choose_parts(model, parts)
+        where = _positions(positions, run.tokens.shape[1])
+        values = replacements(
+            model, chosen, run.tokens, kind=kind, corpus=corpus, seed=seed, n_draws=n_draws
+        )
+        n = max(len(value) for value in values.values())
+        rows = torch.stack(
+            [_rerun(run, edits_of(values, chosen, draw, where)) for draw in range(n)]
+        )
+        changes = torch.zeros(n, model.cfg.d_model, dtype=torch.float64)
+        if where is None or run.question.position in where:
+            changes = sum((_written(run, place, chosen, values) for place in chosen), changes)
+        end = run.at("resid_post", model.cfg.n_layers - 1)
+        renormed = head_logits(model, (end + changes).to(model.cfg.device))
+    return Ablation(
+        question=run.question,
+        kind=kind,
+        parts=tuple(parts),
+        positions=where,
+        before=prediction(model, run.question, run.logits[None], top_k),
+        after=prediction(model, run.question, rows, top_k),
+        direct_effect=float((changes @ run.head.direction).mean()),
+        direct_effect_renormed=_mean_value(run, renormed) - run.value,
+        kl_nats=float(divergence_nats(run.logits, rows).mean()),
+        draws=np.array([question_value(run.question, row) - run.value for row in rows]),
+        seed=seed,
+    )
 
 
-def ablate_each_head(
-    model: HookedModel,
-    prompt_or_tokens: str | Int[Tensor, "1 pos"],
-    target: int | str | None = None,
-    foil: int | str | None = None,
-    *,
-    kind: AblationKind = "zero",
-    corpus: Corpus | None = None,
-    seed: int = 0,
-    n_draws: int = 8,
-    position: int = -1,
-    interventions: Iterable[Intervention] = (),
-) -> HeadEffects:
-    """`ablate` for every head by itself, at every position, in one batch a layer.
-
-    The arguments and errors are those of `ablate`.
-    """
-    raise NotImplementedError
-
-
-def intervention_effect(
-    model: HookedModel,
-    prompt_or_tokens: str | Int[Tensor, "1 pos"],
-    edits: Iterable[Intervention],
-    target: int | str | None = None,
-    foil: int | str | None = None,
-    *,
-    position: int = -1,
-    top_k: int = 5,
-    interventions: Iterable[Intervention] = (),
-) -> InterventionEffect:
-    """The answer and every head's attention with and without some edits, such as a blocked edge.
-
-    Args:
-        edits: what to compare: in the second run only, after `interventions`, which are in both.
-        target: None: the best guess before the edits.
-    """
-    raise NotImplementedError
-
-
-def block_attention(
-    layer: int,
-    head: int | Sequence[int] | None = None,
-    dest: int | Sequence[int] | None = None,
-    src: int | Sequence[int] | None = None,
-    *,
-    renormalise: bool = False,
-) -> Intervention:
-    """An intervention that stops heads of a layer from moving information along some edges.
-
-    One edge (dest and src), a column (src: nothing is read from it), a row (dest: it reads
-    nothing), or a whole head (neither).
-
-    Args:
-        head: None: every head of the layer.
-        dest, src: positions attending and attended to; None: all.
-        renormalise: False: the pattern's cells become zero and the row sums to less than one, so
-            that the other edges carry what they carried. True: the scores' cells are blocked before
-            the softmax, and the row's other weights grow to make up for it (a row in which nothing
-            else is left keeps its weights).
+def choose_parts(model: HookedModel, parts: Sequence[PartName]) -> Chosen:
+    """The sites that hold the parts, and which heads of them.
 
     Raises:
-        AblationError: src is after dest, or renormalise without src.
-
-    Example:
-        >>> str(block_attention(3, 1, dest=7, src=2))
-        'block attention pattern[3] (positions=[7], heads=[1], keys=[2])'
+        AblationError: there is no such part, it cannot be ablated, or it is named twice.
     """
-    raise NotImplementedError
+    if not parts:
+        raise AblationError("There is nothing to ablate; name at least one head or MLP.")
+    chosen: Chosen = {}
+    for layer, which in parts:
+        layer = model.resolve_layer(layer)
+        if isinstance(which, str):
+            if which not in ("mlp", "attn"):
+                raise AblationError(
+                    f'A part is (layer, head), (layer, "mlp") or (layer, "attn"), '
+                    f"not {(layer, which)!r}."
+                )
+            place = (f"{which}_out", layer)
+            if not model.has_site(*place):
+                raise AblationError(f"Layer {layer} of {model.cfg.name} has no {which} to ablate.")
+            chosen[place] = None
+            continue
+        if not has_heads(model, layer) or not 0 <= which < model.cfg.n_heads:
+            raise AblationError(f"Layer {layer} of {model.cfg.name} has no head {which} to ablate.")
+        heads = chosen.setdefault(("z", layer), [])
+        assert heads is not None
+        heads.append(which)
+    named = sum(1 if heads is None else len(set(heads)) for heads in chosen.values())
+    doubled = any(("attn_out", layer) in chosen for site, layer in chosen if site == "z")
+    if named < len(parts) or doubled:
+        raise AblationError(
+            f"Some part is named twice (a layer's attention holds its heads): {list(parts)}."
+        )
+    return chosen
+
+
+def edits_of(
+    values: Values, chosen: Chosen, draw: int, positions: Sequence[int] | None = None
+) -> list[Intervention]:
+    """The interventions that put one draw of the values in place of the chosen parts."""
+    edits = []
+    for (site, layer), heads in chosen.items():
+        value = values[site, layer]
+        value = value[draw : draw + 1] if len(value) > 1 else value
+        if positions is not None and value.shape[1] > 1:
+            value = value[:, list(positions)]
+        if heads is not None:
+            value = value[:, :, heads]
+        edits.append(
+            set_to(site, layer, value, name="ablate", positions=positions)
+            if heads is None
+            else set_to(site, layer, value, name="ablate", positions=positions, heads=heads)
+        )
+    return edits
+
+
+def _positions(positions: Sequence[int] | None, n_positions: int) -> tuple[int, ...] | None:
+    if positions is None:
+        return None
+    if not positions:
+        raise AblationError("There is no position to ablate at; leave positions out for all.")
+    return tuple(sorted({resolve_position(place, n_positions) for place in positions}))
+
+
+def _rerun(run: Trace, edits: Sequence[Intervention]) -> Float[Tensor, " d_vocab"]:
+    """The logits at the question's position with the ablation."""
+    last = run.question.position == run.tokens.shape[1] - 1
+    logits = run.model.run(run.tokens, (*run.interventions, *edits), last_logits_only=last)
+    return logits[0, -1 if last else run.question.position].float()
+
+
+def _written(
+    run: Trace, place: Place, chosen: Chosen, values: Values
+) -> Float[Tensor, "draw d_model"]:
+    """What the parts at one place add to the residual stream instead, any post-norm frozen."""
+    (site, layer), heads, here = place, chosen[place], run.question.position
+    new = values[place]
+    change = exact(new[:, here if new.shape[1] > 1 else 0]) - run.at(site, layer)
+    if heads is None:
+        return change
+    weights = exact(run.model.W_O[layer][heads])
+    written = torch.einsum("nhd,hdm->nm", change[:, heads], weights)
+    norm = run.attention_norm(layer)
+    return run.model.spec.layers[layer].attn_scale * (
+        written if norm is None else norm.push(written)
+    )
+
+
+def _mean_value(run: Trace, rows: Float[Tensor, "draw d_vocab"]) -> float:
+    return sum(question_value(run.question, row) for row in rows) / len(rows)

@@ -86,10 +86,12 @@ def direct_logit_attribution(
 
 def embedding_parts(run: Trace) -> list[Part]:
     """The embeddings; all that enters block 0 as one where they cannot be told apart."""
-    sites = [site for site in ("embed", "pos_embed") if run.model.has_site(site, None)]
-    if "embed" not in sites:
+    if not run.model.has_site("embed", None):
         return [Part("embed", None, None, run.share("resid_pre", 0))]
-    return [Part(site, None, None, run.share(site)) for site in sites]
+    parts = [Part("embed", None, None, run.share("embed"))]
+    if run.model.has_site("pos_embed", None):
+        parts.append(Part("pos_embed", None, None, run.share("pos_embed")))
+    return parts
 
 
 def block_parts(run: Trace, layer: int) -> list[Part]:
@@ -155,5 +157,5 @@ def _entering(run: Trace) -> float:
 
 def _edited(run: Trace, layer: int) -> bool:
     """Whether an intervention puts something into the stream that no part of the block wrote."""
-    edits = (*run.model._ambient(), *run.interventions)
-    return any(edit.layer == layer and edit.site in _STREAM_EDITS for edit in edits)
+    edits = [e for e in (*run.model._ambient(), *run.interventions) if e.site in _STREAM_EDITS]
+    return any(e.layer is not None and run.model.resolve_layer(e.layer) == layer for e in edits)

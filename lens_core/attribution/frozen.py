@@ -7,7 +7,7 @@ from what the modules do, and a module that is not what this takes it for is ref
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -80,6 +80,12 @@ class FrozenNorm:
             pulled = pulled - pulled.mean()
         return pulled, float(self.bias @ direction)
 
+    def push(self, change: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        """What a change of the input changes in the output."""
+        if self.centred:
+            change = change - change.mean(-1, keepdim=True)
+        return change * self.gain / self.scale
+
 
 @dataclass(frozen=True)
 class FrozenHead:
@@ -147,8 +153,10 @@ def _scale_and_cap(
     model: HookedModel, x: Vector, logits: Float[Tensor, " d_vocab"]
 ) -> tuple[float, float | None]:
     """The factor on the head's product and the bound of its soft-cap, read from what it does."""
-    config = model.hf_model.config.get_text_config()
-    caps = [value for name in _CAP_NAMES if (value := getattr(config, name, None))]
+    config: Any = model.hf_model.config
+    caps = [
+        value for name in _CAP_NAMES if (value := getattr(config.get_text_config(), name, None))
+    ]
     cap = float(caps[0]) if caps else None
     product = _product(model, x)
     if cap is None:

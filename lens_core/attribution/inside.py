@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 from jaxtyping import Int
 from torch import Tensor
 
+from lens_core.attribution.direct import head_values, output_directions
+from lens_core.attribution.errors import AttributionError
+from lens_core.attribution.frozen import exact
 from lens_core.attribution.result import NeuronAttribution, SourceAttribution
+from lens_core.attribution.trace import part_layer, trace
 
 if TYPE_CHECKING:
     from lens_core import HookedModel
@@ -33,7 +37,23 @@ def source_attribution(
     Raises:
         AttributionError: also if the layer has no heads that can be told apart.
     """
-    raise NotImplementedError
+    layer = part_layer(model, layer, "z")
+    check_head(model, head)
+    sites = [(site, layer) for site in ("pattern", "v", "z")]
+    run = trace(model, prompt_or_tokens, target, foil, position, interventions, sites)
+    pattern = exact(run.cache["pattern", layer][0, head, run.question.position])
+    moved = exact(run.cache["v", layer][0])
+    per_head = moved.repeat_interleave(model.cfg.n_heads // moved.shape[1], dim=1)
+    values, _ = head_values(run, layer, per_head)
+    heads, _ = head_values(run, layer, run.at("z", layer))
+    return SourceAttribution(
+        question=run.question,
+        layer=layer,
+        head=head,
+        values=(pattern * values[:, head]).numpy(),
+        weights=pattern.numpy(),
+        value=float(heads[head]),
+    )
 
 
 def neuron_attribution(
@@ -54,4 +74,31 @@ def neuron_attribution(
     Raises:
         AttributionError: also if the layer's neurons cannot be told apart (mixtures of experts).
     """
-    raise NotImplementedError
+    layer = part_layer(model, layer, "mlp_post")
+    sites = [("mlp_post", layer), ("mlp_out", layer)]
+    run = trace(model, prompt_or_tokens, target, foil, position, interventions, sites)
+    direction, constant = run.mlp_direction(layer)
+    activations = run.at("mlp_post", layer)
+    values = activations * output_directions(model.W_out[layer], direction)
+    strongest = values.abs().argsort(descending=True)
+    top, rest = strongest[:k], strongest[k:]
+    return NeuronAttribution(
+        question=run.question,
+        layer=layer,
+        neurons=top.numpy(),
+        values=values[top].numpy(),
+        activations=activations[top].numpy(),
+        others=float(values[rest].sum()),
+        n_others=len(rest),
+        bias=float(exact(model.b_out[layer]) @ direction) + constant,
+        value=run.share("mlp_out", layer),
+    )
+
+
+def check_head(model: HookedModel, head: int) -> None:
+    """Refuse a head that the model does not have."""
+    if not 0 <= head < model.cfg.n_heads:
+        raise AttributionError(
+            f"{model.cfg.name} has the heads 0 to {model.cfg.n_heads - 1} in a layer; "
+            f"there is no head {head}."
+        )

@@ -138,7 +138,7 @@ class DirectAttribution:
 
     @property
     def by_head(self) -> Array:
-        """What each head writes, float64 [n_layers, n_heads]; NaN where heads are not told apart."""
+        """What each head writes, float64 [n_layers, n_heads]; NaN where heads are unknown."""
         values = np.full((self.n_layers, self.n_heads), np.nan)
         for part in self.parts:
             if part.kind == "head":

@@ -52,29 +52,41 @@ class Trace:
         """The share of the value that a vector in the residual stream has."""
         return float(self.at(site, layer) @ self.head.direction)
 
-    def attention_direction(self, layer: int) -> tuple[Vector, float]:
-        """What gives an attention output its share, any post-norm frozen; and that norm's bias."""
+    def attention_norm(self, layer: int) -> FrozenNorm | None:
+        """The norm between the heads' sum and the residual stream, frozen; None without one."""
         spec = self.model.spec.layers[layer]
-        direction = self.head.direction * spec.attn_scale
         if spec.attn_out in (spec.w_o, spec.attn):
-            return direction, 0.0
+            return None
         z = self.cache["z", layer][0, self.question.position]
         written = torch.einsum("hd,hdm->m", z, self.model.W_O[layer]) + self.model.b_O[layer]
-        return FrozenNorm.at(self._block_part(layer, spec.attn_out), written).pull(direction)
+        return FrozenNorm.at(self._block_part(layer, spec.attn_out), written)
 
-    def mlp_direction(self, layer: int) -> tuple[Vector, float]:
-        """What gives an MLP's output its share, any post-norm frozen; and that norm's bias."""
+    def mlp_norm(self, layer: int) -> FrozenNorm | None:
+        """The norm between the MLP and the residual stream, frozen; None without one."""
         spec = self.model.spec.layers[layer]
-        direction = self.head.direction * spec.mlp_scale
         if spec.mlp_out in (spec.w_out, spec.mlp_in):
-            return direction, 0.0
+            return None
         post = self.cache["mlp_post", layer][0, self.question.position]
         written = post @ self.model.W_out[layer] + self.model.b_out[layer]
-        return FrozenNorm.at(self._block_part(layer, spec.mlp_out), written).pull(direction)
+        return FrozenNorm.at(self._block_part(layer, spec.mlp_out), written)
+
+    def attention_direction(self, layer: int) -> tuple[Vector, float]:
+        """What gives an attention output, before any post-norm, its share; and the norm's bias."""
+        scale = self.model.spec.layers[layer].attn_scale
+        return _pulled(self.head.direction * scale, self.attention_norm(layer))
+
+    def mlp_direction(self, layer: int) -> tuple[Vector, float]:
+        """What gives an MLP's output, before any post-norm, its share; and the norm's bias."""
+        scale = self.model.spec.layers[layer].mlp_scale
+        return _pulled(self.head.direction * scale, self.mlp_norm(layer))
 
     def _block_part(self, layer: int, path: str | None) -> nn.Module:
         assert path is not None  # its output is a site of this layer
         return module_at(self.model.hf_model, f"{self.model.spec.blocks}.{layer}.{path}")
+
+
+def _pulled(direction: Vector, norm: FrozenNorm | None) -> tuple[Vector, float]:
+    return (direction, 0.0) if norm is None else norm.pull(direction)
 
 
 def trace(
