@@ -1,2 +1,224 @@
-// To come.
-export default function () {}
+// One head seen large: a strip of tokens and a matrix, or lines. Drawn from `data` alone and drawn
+// anew on each change. Texts are set with textContent only: tokens are data.
+
+const stores = new WeakMap();
+
+function drawHeadOptions(host, data, options, lineable, change) {
+  const pair = element("span", "joined-tools");
+  pair.append(toggle("Matrix", !options.lines || !lineable, () => change({ lines: false })));
+  const lines = toggle("Lines", options.lines && lineable, () => change({ lines: true }));
+  lines.disabled = !lineable;
+  lines.title = lineable ? "" : whyNoLines(data);
+  pair.append(lines);
+  const swap = toggle("Swap source and destination", options.swap, () =>
+    change({ swap: !options.swap }),
+  );
+  host.replaceChildren(pair, swap);
+  if (data.bos) host.append(toggle("Start token", options.bos, () => change({ bos: !options.bos })));
+  if (data.kind !== "scores") host.append(massField(options, change));
+}
+
+function massField(options, change) {
+  const label = element("label", "option-field");
+  const number = element("span", "mono mass", `${Math.round(100 * options.mass)}%`);
+  const range = element("input");
+  Object.assign(range, { type: "range", min: "10", max: "100", step: "5" });
+  range.value = String(Math.round(100 * options.mass));
+  range.oninput = () => {
+    number.textContent = `${range.value}%`;
+    change({ mass: +range.value / 100 }, false);
+  };
+  range.onchange = () => change({ mass: +range.value / 100 });
+  label.append("Strongest edges that hold ", number, " of what is shown", range);
+  return label;
+}
+
+function whyNoLines(data) {
+  if (data.kind === "scores") return "Scores before the softmax are not drawn as lines.";
+  return `Lines are drawn for up to ${data.mostLineTokens} tokens; this prompt has ${data.tokens.length}.`;
+}
+
+// Everything below the options. `store` keeps what the learner locked.
+function drawStage(root, store, send) {
+  const { data, options } = store;
+  const view = {
+    data,
+    edges: edgesOf(data, options),
+    ramp: themeRamp(root, data.kind === "scores" ? "diverging" : "sequential"),
+    second: categoryColors(root)[1] ?? "#b4500b",
+    host: root,
+  };
+  const tip = root.querySelector(".tip");
+  const strip = root.querySelector(".strip");
+  const readout = root.querySelector(".readout");
+  tip.hidden = true;
+  const edgeText = () => {
+    const { dest, src } = data.selected;
+    readout.textContent = `Selected: ${spokenEdge(data, view.edges, dest, src)}.`;
+  };
+  let tokens = [];
+  let mark = () => {};
+  const paintTokens = (token) => {
+    if (tokens.length) paintStrip(root, strip, tokens, view, token, store.locked !== null);
+  };
+  const rest = () => Math.max(data.selected.dest, view.edges.first);
+  const act = {
+    hideTip() {
+      tip.hidden = true;
+    },
+    leave() {
+      tip.hidden = true;
+      paintTokens(rest());
+    },
+    hover(token, node) {
+      if (store.locked === null) paintTokens(token);
+      fillTokenTip(tip, data, view.edges, token);
+      placeTip(tip, node);
+    },
+    hoverEdge({ dest, src }, node) {
+      if (store.locked === null) paintTokens(dest);
+      fillEdgeTip(tip, data, view.edges, dest, src);
+      placeTip(tip, node);
+    },
+    choose(dest, src, side = "dest") {
+      store.locked = { side, token: side === "dest" ? dest : src };
+      data.selected = { ...data.selected, layer: data.layer, head: data.head, dest, src };
+      mark(data.selected);
+      paintTokens(rest());
+      edgeText();
+      if (options.lines && tokens.length === 0) drawStage(root, store, send);
+      send("chosen", { ...data.selected });
+    },
+    release() {
+      store.locked = null;
+      tip.hidden = true;
+      if (tokens.length) paintTokens(rest());
+      else drawStage(root, store, send);
+    },
+    // A token of the strip: its strongest source comes with it.
+    lock(token) {
+      if (store.locked?.token === token && data.selected.dest === token) return act.release();
+      const best = strongest(view.edges, token, true, 1)[0];
+      return act.choose(token, best ? best.other : token);
+    },
+    // A token of the lines: alone it locks its side, with a locked one opposite it makes an edge.
+    pick(side, token) {
+      const locked = store.locked;
+      if (locked?.side === side && locked.token === token) return act.release();
+      if (locked && locked.side !== side) {
+        const [dest, src] = side === "src" ? [locked.token, token] : [token, locked.token];
+        if (src <= dest) return act.choose(dest, src, locked.side);
+      }
+      const best = strongest(view.edges, token, side === "dest", 1)[0]?.other ?? token;
+      return side === "dest" ? act.choose(token, best) : act.choose(best, token, "src");
+    },
+    toggleHead(head) {
+      const on = options.heads.includes(head);
+      const heads = on ? options.heads.filter((one) => one !== head) : [...options.heads, head];
+      store.change({ heads });
+    },
+    open(head) {
+      options.heads = [];
+      data.head = head;
+      act.choose(data.selected.dest, data.selected.src);
+      send("options", { ...options });
+      drawAll(root, store, send);
+    },
+  };
+  const lineable = canDrawLines(data);
+  strip.replaceChildren();
+  const focused = root.getRootNode().activeElement;
+  const back = focusKeeper(root, focused);
+  if (options.lines && lineable) {
+    mark = drawLines(root.querySelector(".stage"), view, options, store.locked, act);
+  } else {
+    tokens = drawStrip(strip, data, view.edges, act);
+    mark = drawMatrix(root.querySelector(".stage"), view, options, act);
+    paintTokens(rest());
+  }
+  mark(data.selected);
+  back();
+  edgeText();
+  const draw = () => headPicture(root, view, options);
+  const name = `attention-${headName(data.layer, data.head)}`;
+  drawTools(root.querySelector(".tools"), { name, withLink: false, draw });
+}
+
+function canDrawLines(data) {
+  return data.kind !== "scores" && data.tokens.length <= data.mostLineTokens;
+}
+
+// The nodes are drawn anew, so the focus goes to the new one at the same place.
+function focusKeeper(root, focused) {
+  if (!focused || !root.contains(focused)) return () => {};
+  const group = [".field", ".strip-line", ".side.left", ".side.right", ".heads"].find((name) =>
+    focused.closest(name),
+  );
+  if (!group) return () => {};
+  const token = focused.dataset.token;
+  return () => {
+    const host = root.querySelector(group);
+    const node = token === undefined ? null : host?.querySelector(`[data-token="${token}"]`);
+    (node ?? host?.querySelector('[tabindex="0"]') ?? host)?.focus({ preventScroll: true });
+  };
+}
+
+function drawAll(root, store, send) {
+  const { data, options } = store;
+  store.change = (part, tell = true) => {
+    Object.assign(options, part);
+    if (tell) {
+      drawHeadOptions(root.querySelector(".options"), data, options, canDrawLines(data), store.change);
+      send("options", { ...options });
+    }
+    drawStage(root, store, send);
+  };
+  const where = `Block ${data.layer}, head ${data.head}`;
+  root.querySelector(".title").textContent = `${data.title}: ${where}`;
+  drawHeadOptions(root.querySelector(".options"), data, options, canDrawLines(data), store.change);
+  const ramp = themeRamp(root, data.kind === "scores" ? "diverging" : "sequential");
+  const legend = root.querySelector(".legend");
+  legend.replaceChildren(...colorScale(kindLabel(data.kind), ramp, scaleTicks(data)));
+  drawStage(root, store, send);
+  root.dataset.head = headName(data.layer, data.head);
+  root.dataset.prompt = data.prompt;
+  root.dataset.ready = "false";
+  readyAfterPaint(root);
+}
+
+// The grid's own bytes, until the page sends the values themselves.
+function preview(data, told) {
+  const same = ["link", "prompt", "kind"].every((name) => told[name] === data[name]);
+  const { layer, head } = told;
+  if (!same || told.levels.length !== edgeAt(data.tokens.length, 0)) return null;
+  if (layer === data.layer && head === data.head) return null;
+  const values = { [head]: Array.from(told.levels, (level) => weightOf(level) * told.top) };
+  return { ...data, layer, head, values, selected: { ...data.selected, layer, head } };
+}
+
+export default function (component) {
+  const { data, parentElement, setTriggerValue } = component;
+  const root = parentElement.querySelector(".attention");
+  const store = stores.get(parentElement) ?? { locked: null };
+  stores.set(parentElement, store);
+  if (store.prompt !== data.prompt) store.locked = null;
+  store.prompt = data.prompt;
+  store.options = keptOptions(store, data.options);
+  store.data = { ...data };
+  root.dataset.source = "page";
+  drawAll(root, store, setTriggerValue);
+
+  if (store.listen) window.removeEventListener(HEAD_CHOSEN, store.listen);
+  store.listen = (event) => {
+    const early = preview(store.data, event.detail);
+    if (!early) return;
+    store.data = early;
+    root.dataset.source = "grid";
+    drawAll(root, store, setTriggerValue);
+  };
+  window.addEventListener(HEAD_CHOSEN, store.listen);
+  return () => {
+    window.removeEventListener(HEAD_CHOSEN, store.listen);
+    stores.delete(parentElement);
+  };
+}

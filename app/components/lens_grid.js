@@ -10,20 +10,8 @@ function shownRows(data) {
 }
 
 function drawLegend(legend, data, ramp) {
-  legend.replaceChildren();
   const unit = data.quantity.unit ? ` (${data.quantity.unit})` : "";
-  legend.append(element("span", "legend-label", data.quantity.label + unit));
-  const scale = element("span", "legend-scale");
-  const stops = ramp.map((rgb, i) => `rgb(${rgb.join(" ")}) ${(100 * i) / (ramp.length - 1)}%`);
-  const band = element("span", "legend-band");
-  band.style.background = `linear-gradient(to right, ${stops.join(", ")})`;
-  scale.append(band);
-  data.quantity.ticks.forEach((tick) => {
-    const mark = element("span", "legend-tick mono", tick.text);
-    mark.style.left = `${100 * tick.shade}%`;
-    scale.append(mark);
-  });
-  legend.append(scale);
+  legend.replaceChildren(...colorScale(data.quantity.label + unit, ramp, data.quantity.ticks));
   const keys = data.other
     ? [["differs", "the best guesses differ"]]
     : [

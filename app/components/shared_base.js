@@ -54,6 +54,21 @@ function paintOf(host, ramp, shade) {
   };
 }
 
+// A legend's band of colours; a tick has a shade from 0 to 1 and a text.
+function colorScale(label, ramp, ticks) {
+  const scale = element("span", "legend-scale");
+  const stops = ramp.map((rgb, i) => `rgb(${rgb.join(" ")}) ${(100 * i) / (ramp.length - 1)}%`);
+  const band = element("span", "legend-band");
+  band.style.background = `linear-gradient(to right, ${stops.join(", ")})`;
+  scale.append(band);
+  ticks.forEach((tick) => {
+    const mark = element("span", "legend-tick mono", tick.text);
+    mark.style.left = `${100 * tick.shade}%`;
+    scale.append(mark);
+  });
+  return [element("span", "legend-label", label), scale];
+}
+
 // Numbers ------------------------------------------------------------------------------------------
 
 function percent(p) {
