@@ -31,7 +31,10 @@ def test_the_wheel_holds_the_library_and_its_models_only(wheel):
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"lens_core"}
     shipped = {name.removeprefix("lens_core/_models/") for name in names if "_models/" in name}
-    assert {"tiny-world/config.json", "tiny-world/model.safetensors"} <= shipped
+    models = {path.parent.name for path in ROOT.glob("content/models/*/config.json")}
+    assert {"tiny-world", "glass-copy", "glass-induction", "glass-lookup"} <= models
+    files = ("config.json", "model.safetensors", "tokenizer.json", "README.md")
+    assert {f"{model}/{file}" for model in models for file in files} <= shipped
     assert not [name for name in shipped if "/checkpoints/" in name or name == "README.md"]
     lenses = {str(p.relative_to(ROOT / "content")) for p in ROOT.glob("content/lenses/*/*/*.safe*")}
     assert {name.replace("lenses/", "lens_core/_lenses/", 1) for name in lenses} <= set(names)
