@@ -3,11 +3,8 @@
 
 const STRONGEST = 42; // percent of colour; beyond it the ink would be hard to read
 
-function element(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
+function shareOf(cell) {
+  return Math.round(Math.min(Math.abs(cell.shade), 1) * STRONGEST);
 }
 
 function drawHead(data) {
@@ -29,7 +26,7 @@ function drawCell(data, row, at) {
   const node = element("td", "", cell.text);
   const chosen = row === data.row && data.places[at] === data.place;
   const color = cell.shade < 0 ? data.minus : data.plus;
-  const share = Math.round(Math.min(Math.abs(cell.shade), 1) * STRONGEST);
+  const share = shareOf(cell);
   if (share) node.style.background = `color-mix(in srgb, ${color} ${share}%, transparent)`;
   node.classList.toggle("nil", cell.text === "0");
   node.classList.toggle("changed", cell.was !== null);
@@ -101,6 +98,8 @@ export default function (component) {
   root.dataset.ready = "false";
   tip.hidden = true;
   const cells = drawTable(table, data);
+  const draw = () => numbersPicture(root, data);
+  drawTools(root.querySelector(".tools"), { name: "numbers", withLink: true, draw });
   const start = Math.max(0, data.places.indexOf(data.place));
   let focus = [Math.min(Math.max(data.row, 0), cells.length - 1), start];
 

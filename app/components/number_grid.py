@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-_HERE = Path(__file__).parent
+from app.components.edge import joined
+
 _HTML = """
 <div class="numbers" data-testid="number-grid" data-ready="false">
   <div class="scroller"><table></table></div>
   <div class="tip" role="tooltip" hidden></div>
+  <div class="tools"></div>
 </div>
 """
 
 _number_grid = st.components.v2.component(
     "lens_lab.number_grid",
     html=_HTML,
-    css=(_HERE / "number_grid.css").read_text(encoding="utf-8"),
-    js=(_HERE / "number_grid.js").read_text(encoding="utf-8"),
+    css=joined("shared.css", "number_grid.css"),
+    js=joined("shared_base.js", "shared_picture.js", "number_grid_picture.js", "number_grid.js"),
 )
 
 
@@ -43,6 +44,7 @@ class NumberCell:
 class NumberGrid:
     """What is drawn: `columns` may leave some of the tensor's out, `places` are their numbers."""
 
+    title: str
     label: str
     rows: Sequence[str]
     columns: Sequence[str]

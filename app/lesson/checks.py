@@ -52,11 +52,15 @@ def _ask(lesson: Lesson, block: Check, key: str) -> None:
 
 def _target(block: Check) -> str:
     wanted = "; ".join(
-        f"`{c.measured.name}` {c.op} "
-        + (c.than.name if isinstance(c.than, Measured) else plain(shown_than(c.than)))
+        f"{_spoken(c.measured)} {c.op} "
+        + (_spoken(c.than) if isinstance(c.than, Measured) else plain(shown_than(c.than)))
         for c in block.conditions
     )
     return f"Target: {wanted}. Budget: {shown(block.budget)}."
+
+
+def _spoken(measured: Measured) -> str:
+    return measured.name.replace("_", " ")
 
 
 def _answer_input(block: Check, key: str) -> None:

@@ -18,6 +18,7 @@ from app.lesson.summary import take_away
 Lab = Callable[[], state.LabState | None]
 _STEP, _TEXT = "step", "lesson-text"
 _INTRO = "Start"
+_LAB_ANCHOR = "lab"
 
 
 @dataclass
@@ -51,6 +52,7 @@ def _page(lesson: Lesson, lab: Lab) -> None:
         _text(lesson, verdicts)
     standing = None
     with lab_column, polite_errors():
+        st.html(f"<div id='{_LAB_ANCHOR}'></div>")
         standing = lab()
     state.remember_lab(lesson, None if standing is None else standing.settings)
     verdicts.waiting = False
@@ -61,6 +63,8 @@ def _page(lesson: Lesson, lab: Lab) -> None:
 def _text(lesson: Lesson, verdicts: _Verdicts) -> None:
     verdicts.slots.clear()
     with st.container(key="lesson"):
+        with st.container(key="to-lab"):
+            st.markdown(f"[To the lab](#{_LAB_ANCHOR})")
         here = _choose_step(lesson)
         if here:
             st.header(lesson.steps[here - 1].title, anchor=False)

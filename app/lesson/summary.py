@@ -38,7 +38,7 @@ def _progress(lesson: Lesson) -> None:
     # The file is made when it is asked for, where the session's state is out of reach.
     kept = state.all_progress()
     with polite_errors():
-        st.subheader("Your progress", anchor=False)
+        st.header("Your progress", anchor=False)
         st.markdown(in_words(progress.summary(state.part_of(lesson), lesson)))
         with st.expander("Keep it, or bring it back"):
             st.caption(

@@ -9,6 +9,9 @@ import streamlit as st
 
 from app.lesson import glossary
 
+# A button may be broken off from what follows it, and a line should not begin with a full stop.
+_WITH_STOP = re.compile(r"(<button [^<]*</button><span [^<]*</span>)([.,;:!?)]+)")
+
 
 def write(markdown: str, *, where: str) -> None:
     """Draw a lesson's own text, never a visitor's; ``where`` keeps its terms' ids apart.
@@ -37,4 +40,6 @@ def _with_terms(markdown: str, where: str) -> str:
             f'<span class="definition" id="{name}" popover="auto">{definition}</span>'
         )
 
-    return glossary.replace(markdown, button)
+    return _WITH_STOP.sub(
+        r'<span class="term-and-stop">\1\2</span>', glossary.replace(markdown, button)
+    )

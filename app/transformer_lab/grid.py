@@ -47,6 +47,7 @@ def step_grid(shown: Pass, step: Step, settings: Settings, notes: list[list[str]
     ]
     colors = palette(dark=is_dark())
     drawn = NumberGrid(
+        title=f"{step.key} of {shown.model.cfg.name}",
         label=f"{step.key}: tokens by columns. Arrow keys move, Enter chooses.",
         rows=[f"{i} {visible(token)}" for i, token in enumerate(shown.steps.tokens)],
         columns=[visible(step.columns[c]) for c in places],

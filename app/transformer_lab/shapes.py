@@ -97,6 +97,7 @@ def _pattern(steps: ForwardSteps, block: int, head: int, *, has_bos: bool) -> No
     ]
     number_grid(
         NumberGrid(
+            title=f"Attention pattern of block {block}, head {head}",
             label=f"Attention pattern of block {block}, head {head}",
             rows=tokens,
             columns=tokens,

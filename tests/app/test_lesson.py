@@ -53,15 +53,15 @@ def test_pages_are_turned_by_buttons(open_lesson):
     """Forbids a lesson that stops at its first step."""
     at = open_lesson()
     press(at, "Next: Look and guess")
-    assert [header.value for header in at.header] == ["Look and guess"]
+    assert [header.value for header in at.header] == ["Look and guess", "Your progress"]
     press(at, "Back")
-    assert not at.header
+    assert [header.value for header in at.header] == ["Your progress"]
 
 
 def test_headings_go_one_level_at_a_time(open_lesson):
     """Forbids a page that a screen reader cannot find its way through."""
     at = open_lesson(step="1")
-    assert (len(at.title), len(at.header)) == (1, 1)
+    assert (len(at.title), len(at.header), len(at.subheader)) == (1, 2, 0)
     assert "### Deeper" in texts(at)
 
 

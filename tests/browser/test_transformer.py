@@ -52,3 +52,16 @@ def test_next_walks_on_by_one_tensor(visit):
     seen.page.get_by_role("button", name="Next", exact=True).click()
     seen.page.wait_for_selector("text=mixed values")
     assert "tensor=z.1" in seen.page.url
+
+
+def test_the_grid_is_kept_as_a_picture_with_the_numbers_of_the_page(visit):
+    """Forbids a picture that lacks numbers, or a button that gives none."""
+    seen = opened(visit, tensor="pattern.1", row="4", column="2 bee")
+    with seen.page.expect_download() as download:
+        seen.page.get_by_role("button", name="Picture (SVG)").click()
+    drawn = download.value.path().read_text()
+    shown = [seen.page.locator("td[data-row]").nth(i).inner_text() for i in range(25)]
+    assert re.findall(r"<text[^>]*>([^<]*)</text></g>", drawn) == shown
+    with seen.page.expect_download() as download:
+        seen.page.get_by_role("button", name="Picture (PNG)").click()
+    assert download.value.path().read_bytes().startswith(b"\x89PNG")
