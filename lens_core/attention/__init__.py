@@ -8,6 +8,8 @@ from lens_core.attention.copying import (
     copying_direct,
     copying_eigenvalues,
 )
+from lens_core.attention.induction import InductionCurve, LossCurve, induction_curve
+from lens_core.attention.kinds import KINDS, WEIGHT_SCORES, ScoreKind
 from lens_core.attention.patterns import (
     AttentionResult,
     MeanAttention,
@@ -19,10 +21,8 @@ from lens_core.attention.query_key import QueryKey, query_key
 from lens_core.attention.scores import (
     ALL,
     PATTERN_SCORES,
-    WEIGHT_SCORES,
     HeadScore,
     HeadScores,
-    ScoreKind,
     head_scores,
 )
 from lens_core.attention.sequences import largest_half, repeated_random_tokens
@@ -30,6 +30,7 @@ from lens_core.attention.twin import random_twin
 
 __all__ = [
     "ALL",
+    "KINDS",
     "PATTERN_SCORES",
     "WEIGHT_SCORES",
     "AttentionResult",
@@ -38,6 +39,8 @@ __all__ = [
     "CopyingEigenvalues",
     "HeadScore",
     "HeadScores",
+    "InductionCurve",
+    "LossCurve",
     "MeanAttention",
     "OVPromoted",
     "QKAttended",
@@ -47,6 +50,7 @@ __all__ = [
     "copying_direct",
     "copying_eigenvalues",
     "head_scores",
+    "induction_curve",
     "largest_half",
     "mean_attention",
     "ov_promoted",

@@ -3,9 +3,9 @@
     copying_eigenvalues(model).score          # [L, H], from -1 to 1
     copying_direct(model, heads=[(5, 2)])     # how often a token raises itself most
 
-The circuits are those of `lens_core.attention.circuits`, on the direct path from a token's embedding
-through one head to the logits. In models with MLPs the choice of embedding decides the answer: heads
-read what the first MLP made of a token, so ``"effective"`` is the default here.
+The circuits are those of `lens_core.attention.circuits`: the direct path from a token's embedding
+through one head to the logits. In models with MLPs the choice of embedding decides the answer:
+heads read what the first MLP made of a token, so ``"effective"`` is the default here.
 
 After Elhage et al., "A Mathematical Framework for Transformer Circuits" (2021), and Olsson et al.,
 "In-context Learning and Induction Heads" (2022, arXiv 2209.11895).

@@ -16,13 +16,23 @@ so every score carries its own.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Int
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
+
+from lens_core.attention.kinds import KINDS, WEIGHT_SCORES, ScoreKind
+from lens_core.attention.paths import Embedding
+from lens_core.attention.prompt import one_prompt
+from lens_core.attention.raw_scores import RawScore, pattern_scores, weight_score
+from lens_core.attention.sequences import largest_half, repeated_random_tokens
+from lens_core.attention.twin import random_twin
+from lens_core.model.errors import TokenError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,31 +42,10 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-PATTERN_SCORES = (
-    "previous_token",
-    "current_token",
-    "first_token",
-    "duplicate_token",
-    "induction",
-    "prefix_matching",
-    "entropy_nats",
-    "locality",
-)
-WEIGHT_SCORES = ("copying_eigen", "copying_direct")
-ALL = (*PATTERN_SCORES, *WEIGHT_SCORES)
-
-
-@dataclass(frozen=True)
-class ScoreKind:
-    """What a score is: for a heading, a sentence, a formula, and where it comes from."""
-
-    name: str
-    label: str  # "Previous token"
-    definition: str  # one sentence
-    formula: str  # in plain text; A[q, k] is attention from q to k, t the tokens
-    source: str  # the paper
-    unit: str  # "", "nats", "positions"
-    needs_repeats: bool  # it has no value on text in which no token comes twice
+PATTERN_SCORES = tuple(name for name in KINDS if name not in WEIGHT_SCORES)
+ALL = tuple(KINDS)
+GENERATED = "repeated random tokens"
+_N_RESAMPLES = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +89,7 @@ class HeadScores(Mapping[str, HeadScore]):
     half: int | None  # length of one copy, of generated sequences
     copies: int | None
     seed: int  # of the sequences, the bootstrap and the control's weights
+    embedding: Embedding  # what the copying scores take a token as
     n_layers: int
     n_heads: int
 
@@ -157,6 +147,7 @@ def head_scores(
     half: int = 25,
     copies: int = 2,
     control: bool = True,
+    embedding: Embedding = "effective",
     interventions: Iterable[Intervention] = (),
 ) -> HeadScores:
     """Score every head, all heads in one batched pass.
@@ -172,15 +163,127 @@ def head_scores(
         copies: how often the random half is written; Olsson et al. have 4. With 2,
             ``prefix_matching`` and ``induction`` are the same number.
         control: score a twin with random weights as well, which takes as long again.
+        embedding: for the copying scores; see `lens_core.attention.copying`.
         interventions: what to change while the model runs (the control runs without).
 
     Raises:
         TokenError: both sequences and text, or too small a vocabulary.
-        KeyError: there is no score of that name; the message lists them.
+        ValueError: there is no score of that name; the message lists them.
         EmptyPromptError, PromptTooLongError, UnknownSiteError: as `read_attention`.
 
     Example:
         >>> head_scores(model)["induction"].value.shape  # doctest: +SKIP
         (8, 8)
     """
-    raise NotImplementedError
+    names, edits = _known(names), tuple(interventions)
+    if sequences is not None and text is not None:
+        raise TokenError("Give sequences or a text, not both.")
+    origin = "tokens" if sequences is not None else "text" if text is not None else GENERATED
+    if origin == GENERATED:
+        half = _fitting(model, half, copies)
+        sequences = repeated_random_tokens(
+            model, n_sequences=n_sequences, half=half, copies=copies, seed=seed
+        )
+    texts = [text] if isinstance(text, str) else text or ()
+    given = torch.atleast_2d(sequences) if sequences is not None else ()
+    rows = [*given, *(one_prompt(model, some)[0] for some in texts)]
+    if not rows:
+        raise TokenError("There is nothing to score heads on; give at least one text.")
+    twin = random_twin(model, seed) if control else None
+    return HeadScores(
+        model_name=model.cfg.name,
+        scores=_measured(model, twin, rows, names, edits, embedding, seed),
+        token_ids=tuple(tuple(row.tolist()) for row in rows),
+        origin=origin,
+        half=half if origin == GENERATED else None,
+        copies=copies if origin == GENERATED else None,
+        seed=seed,
+        embedding=embedding,
+        n_layers=model.cfg.n_layers,
+        n_heads=model.cfg.n_heads,
+    )
+
+
+def _fitting(model: HookedModel, half: int, copies: int) -> int:
+    longest = largest_half(model, copies)
+    if longest < 2:
+        raise TokenError(
+            f"{model.cfg.name} has no room for {copies} copies of two random tokens; "
+            "score its heads on a text instead."
+        )
+    return min(half, longest)
+
+
+def _known(names: Iterable[str]) -> list[str]:
+    names = list(names)
+    unknown = [name for name in names if name not in KINDS]
+    if unknown:
+        raise ValueError(f"There is no score {unknown[0]!r}; the scores are {', '.join(ALL)}.")
+    return names
+
+
+def _measured(
+    model: HookedModel,
+    twin: HookedModel | None,
+    rows: Sequence[Int[Tensor, " pos"]],
+    names: Sequence[str],
+    edits: Sequence[Intervention],
+    embedding: Embedding,
+    seed: int,
+) -> dict[str, HeadScore]:
+    """Every score asked for, of the model beside its twin."""
+    of_patterns = [name for name in names if name in PATTERN_SCORES]
+    found = pattern_scores(model, rows, of_patterns, edits)
+    controls = pattern_scores(twin, rows, of_patterns, ()) if twin is not None else {}
+    scores = {}
+    for name in names:
+        if name in WEIGHT_SCORES:
+            own = weight_score(model, rows, name, embedding)
+            other = None if twin is None else weight_score(twin, rows, name, embedding)
+        else:
+            own, other = found[name], controls.get(name)
+        scores[name] = _summary(KINDS[name], own, other, seed)
+    return scores
+
+
+def _summary(kind: ScoreKind, own: RawScore, control: RawScore | None, seed: int) -> HeadScore:
+    """Mean and interval over sequences."""
+    low, high = _interval(own.values, seed) if own.of_sequences else _nowhere(own.values)
+    floor, ceiling, uniform = (float(limit) for limit in _mean(own.limits))
+    return HeadScore(
+        kind=kind,
+        value=_mean(own.values),
+        low=low,
+        high=high,
+        per_sequence=own.values if own.of_sequences else None,
+        control=None if control is None else _mean(control.values),
+        ceiling=ceiling,
+        floor=floor,
+        uniform=uniform,
+        n_counted=own.n_counted,
+        reason=own.reason,
+    )
+
+
+def _mean(values: Array) -> Array:
+    """The mean over sequences that have a value."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # no sequence has one: NaN is meant
+        return np.asarray(np.nanmean(values, axis=0))
+
+
+def _interval(values: Float[Array, "seq layer head"], seed: int) -> tuple[Array, Array]:
+    """95% bootstrap interval of the mean over sequences; NaN with fewer than two."""
+    has_value = ~np.isnan(values).all((1, 2))
+    some = values[has_value]
+    if len(some) < 2:
+        return _nowhere(values)
+    draws = np.random.default_rng(seed).integers(len(some), size=(_N_RESAMPLES, len(some)))
+    weights = np.stack([np.bincount(draw, minlength=len(some)) for draw in draws]) / len(some)
+    means = (weights @ some.reshape(len(some), -1)).reshape(_N_RESAMPLES, *some.shape[1:])
+    low, high = np.quantile(means, (0.025, 0.975), axis=0)
+    return low, high
+
+
+def _nowhere(values: Array) -> tuple[Array, Array]:
+    return np.full(values.shape[1:], np.nan), np.full(values.shape[1:], np.nan)
