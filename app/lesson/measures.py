@@ -19,7 +19,11 @@ Settings = Mapping[str, Any]
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
 # Where each lab registers its measures as it is imported; a lab that is not there yet has none.
-MODULES = ("app.lens_lab.measures", "app.transformer_lab.measures")
+MODULES = (
+    "app.lens_lab.measures",
+    "app.transformer_lab.measures",
+    "app.attention_lab.measures",
+)
 
 
 @dataclass(frozen=True)
