@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from lens_core.attention.prompt import one_prompt
 from lens_core.attribution.effects import InterventionEffect
 from lens_core.attribution.errors import AblationError
 from lens_core.attribution.predict import divergence_nats, prediction
@@ -17,7 +18,6 @@ from lens_core.attribution.result import Array
 from lens_core.attribution.trace import ask, resolve_position
 from lens_core.interventions import Intervention, set_to, zero
 from lens_core.interventions.edit import Where
-from lens_core.lens.read import one_prompt
 from lens_core.model.cache import ActivationCache
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from jaxtyping import Int
 from torch import Tensor
 
+from lens_core.attention.prompt import check_head
 from lens_core.attribution.direct import head_values, output_directions
-from lens_core.attribution.errors import AttributionError
 from lens_core.attribution.frozen import exact
 from lens_core.attribution.result import NeuronAttribution, SourceAttribution
 from lens_core.attribution.trace import part_layer, trace
@@ -36,6 +36,7 @@ def source_attribution(
 
     Raises:
         AttributionError: also if the layer has no heads that can be told apart.
+        UnknownSiteError: there is no such layer or head.
     """
     layer = part_layer(model, layer, "z")
     check_head(model, head)
@@ -93,12 +94,3 @@ def neuron_attribution(
         bias=float(exact(model.b_out[layer]) @ direction) + constant,
         value=run.share("mlp_out", layer),
     )
-
-
-def check_head(model: HookedModel, head: int) -> None:
-    """Refuse a head that the model does not have."""
-    if not 0 <= head < model.cfg.n_heads:
-        raise AttributionError(
-            f"{model.cfg.name} has the heads 0 to {model.cfg.n_heads - 1} in a layer; "
-            f"there is no head {head}."
-        )

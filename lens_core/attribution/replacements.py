@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lens_core.attention.prompt import one_prompt
 from lens_core.attribution.effects import AblationKind
 from lens_core.attribution.errors import AblationError
 from lens_core.attribution.frozen import exact
-from lens_core.lens.read import one_prompt
 
 if TYPE_CHECKING:
     from lens_core import HookedModel

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lens_core.attention.prompt import one_prompt, one_token
 from lens_core.attribution.errors import AttributionError
 from lens_core.attribution.frozen import FrozenHead, FrozenNorm, exact, freeze_head
 from lens_core.attribution.result import Question
-from lens_core.lens.read import one_prompt, target_id
 from lens_core.lens.token_text import token_text
 from lens_core.model.cache import ActivationCache
 from lens_core.model.spec import module_at
@@ -131,8 +131,8 @@ def ask(
     foil: int | str | None,
 ) -> Question:
     """The question as token ids and texts; without a target, about the model's best guess."""
-    wanted = int(logits.argmax()) if target is None else target_id(model, target)
-    other = None if foil is None else target_id(model, foil)
+    wanted = int(logits.argmax()) if target is None else one_token(model, target)
+    other = None if foil is None else one_token(model, foil)
     if wanted == other:
         raise AttributionError(
             f"Target and foil are the same token, {token_text(model, wanted)!r}; choose two."
