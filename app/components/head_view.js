@@ -38,6 +38,14 @@ function whyNoLines(data) {
   return `Lines are drawn for up to ${data.mostLineTokens} tokens; this prompt has ${data.tokens.length}.`;
 }
 
+function drawHeadLegend(legend, { data, ramp }, options) {
+  const label = kindLabel(data.kind);
+  if (options.lines && canDrawLines(data)) {
+    const words = `The fuller a line, the more ${label}; a line's colour is its head's`;
+    legend.replaceChildren(element("span", "", words));
+  } else legend.replaceChildren(...colorScale(label, ramp, scaleTicks(data)));
+}
+
 // Everything below the options. `store` keeps what the learner locked.
 function drawStage(root, store, send) {
   const { data, options } = store;
@@ -56,6 +64,7 @@ function drawStage(root, store, send) {
     const { dest, src } = data.selected;
     readout.textContent = `Selected: ${spokenEdge(data, view.edges, dest, src)}.`;
   };
+  drawHeadLegend(root.querySelector(".legend"), view, options);
   let tokens = [];
   let mark = () => {};
   const paintTokens = (token) => {
@@ -176,9 +185,6 @@ function drawAll(root, store, send) {
   const where = `Block ${data.layer}, head ${data.head}`;
   root.querySelector(".title").textContent = `${data.title}: ${where}`;
   drawHeadOptions(root.querySelector(".options"), data, options, canDrawLines(data), store.change);
-  const ramp = themeRamp(root, data.kind === "scores" ? "diverging" : "sequential");
-  const legend = root.querySelector(".legend");
-  legend.replaceChildren(...colorScale(kindLabel(data.kind), ramp, scaleTicks(data)));
   drawStage(root, store, send);
   root.dataset.head = headName(data.layer, data.head);
   root.dataset.prompt = data.prompt;

@@ -3,9 +3,11 @@
 const LABEL = 84; // pixels for the tokens at the side
 const LEGIBLE = 11; // the least line that a token can be read on
 
+// The whole matrix on one screen where its tokens stay legible; else it scrolls.
 function cellSize(width, size) {
   const least = size > 64 ? 6 : LEGIBLE;
-  return Math.min(Math.max(Math.floor((width - LABEL) / size), least), 30);
+  const fits = Math.min(width - LABEL, 0.75 * innerHeight - LABEL) / size;
+  return Math.min(Math.max(Math.floor(fits), least), 30);
 }
 
 function drawLabels(className, data, edges, cell) {
