@@ -177,12 +177,14 @@ def _prob(logit: float) -> float:
 
 
 def _k_composition() -> float:
-    """||W_OV W_QK^T|| over the norms: of an earlier head that copies every token into ``was`` and
-    its balance, and a later one whose keys read ``was`` of every word.
+    """||W_OV W_QK^T|| / (||W_OV|| ||W_QK||) of 0.2 and the heads whose keys read what it wrote.
 
-    The product has one entry a word, the first matrix two a token, the second one a word.
+    W_QK's keys undo what W_OV wrote, word for word, so that only ||W_OV|| is left: two entries for
+    each of n tokens, less what LayerNorm takes from the values by centring what they read: the
+    1/d_model part of the sum of all rows, which are n of ``was`` and n times the balance.
     """
-    return math.sqrt(_N_WORDS) / (math.sqrt(2 * _D_VOCAB) * math.sqrt(_N_WORDS))
+    n, d_model = len(induction.VOCABULARY), induction.D_MODEL
+    return 1 / math.sqrt(2 * n - (n + n**2) / d_model)
 
 
 def _induction_truth() -> GlassTruth:
