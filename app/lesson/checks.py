@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 
 from app.errors import plain, polite_errors
 from app.lesson import progress, state, words
 from app.lesson.evaluate import Grade, grade, shown, shown_than
 from app.lesson.format import Answer, Check, Lesson, Measured
-from app.lesson.pieces import PAGE_FRAGMENT, PROGRESS_FRAGMENT, key_of
+from app.lesson.pieces import PAGE_FRAGMENT, PROGRESS_FRAGMENT, key_of, submit, submitted
 
 _MAX_CHARS = 2000
 
@@ -77,12 +75,7 @@ def _answer_input(block: Check, key: str) -> None:
 
 
 def _submit(block: Check, key: str) -> None:
-    answer: Any = {} if block.kind == "budget" else st.session_state.get(f"{key}-answer")
-    if isinstance(answer, str):
-        answer = answer.strip()
-    if block.kind == "budget" or answer not in (None, "", []):
-        st.session_state[f"{key}-pending"] = answer
-    st.rerun([key, PROGRESS_FRAGMENT])
+    submit(key, {} if block.kind == "budget" else st.session_state.get(f"{key}-answer"))
 
 
 def _into_lab(key: str) -> None:
@@ -93,7 +86,7 @@ def _into_lab(key: str) -> None:
 
 
 def _grade_pending(lesson: Lesson, block: Check, key: str) -> None:
-    answer: Answer | None = st.session_state.pop(f"{key}-pending", None)
+    answer: Answer | None = submitted(key)
     if answer is None:
         return
     st.session_state.pop(f"{key}-grade", None)

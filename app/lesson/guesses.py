@@ -10,7 +10,7 @@ from app.errors import plain, polite_errors
 from app.lesson import progress, state, words
 from app.lesson.evaluate import score, shown, shown_layer, truth
 from app.lesson.format import Lesson, Predict
-from app.lesson.pieces import PROGRESS_FRAGMENT, key_of
+from app.lesson.pieces import key_of, submit, submitted
 from app.models import chosen_name
 
 _MAX_CHARS = 200
@@ -63,17 +63,11 @@ def guess_input(block: Predict, key: str) -> None:
 
 
 def _commit(key: str) -> None:
-    guess = st.session_state.get(f"{key}-guess")
-    if isinstance(guess, str):
-        guess = guess.strip()
-    # An empty guess is none: the form stays as it is.
-    if guess not in (None, ""):
-        st.session_state[f"{key}-pending"] = guess
-    st.rerun([key, PROGRESS_FRAGMENT])
+    submit(key, st.session_state.get(f"{key}-guess"))
 
 
 def _compute_pending(lesson: Lesson, block: Predict, key: str) -> None:
-    guess = st.session_state.pop(f"{key}-pending", None)
+    guess = submitted(key)
     if guess is None:
         return
     with st.spinner("Running the model"):

@@ -17,11 +17,28 @@ from app.models import DEFAULT_MODEL, chosen_name
 
 PROGRESS_FRAGMENT = "lesson-progress"
 PAGE_FRAGMENT = "lesson-page"
+_NOTHING = ""
 
 
 def key_of(kind: str, lesson: Lesson, name: str) -> str:
     """A widget's or fragment's key, apart from those of every lab and lesson."""
     return f"lesson-{kind}-{lesson.id}-{name}"
+
+
+def submit(key: str, answer: Any) -> None:
+    """Hand in what stands in a form, to be taken up by `submitted` when its piece is drawn."""
+    answer = answer.strip() if isinstance(answer, str) else answer
+    st.session_state[f"{key}-pending"] = _NOTHING if answer in (None, "", []) else answer
+    st.rerun([key, PROGRESS_FRAGMENT])
+
+
+def submitted(key: str) -> Any:
+    """What was handed in since, or None; says so where the form was empty."""
+    answer = st.session_state.pop(f"{key}-pending", None)
+    if answer == _NOTHING:
+        st.info("Give an answer first.", icon=":material/info:")
+        return None
+    return answer
 
 
 def draw_try(lesson: Lesson, block: Try) -> None:

@@ -180,3 +180,14 @@ def test_a_measure_is_run_once_for_all(open_lesson, monkeypatch):
     open_lesson(step="1", prompt=START)
     monkeypatch.setattr("app.lesson.state.measures", lambda: pytest.fail("a measure was run anew"))
     assert "It has 6, asked for 6" in clean(open_lesson(step="1", prompt=START))
+
+
+def test_an_empty_answer_is_asked_for(open_lesson):
+    """Forbids a button that does nothing and does not say why."""
+    at = open_lesson(step="1")
+    press(at, "Commit my guess")
+    assert [info.value for info in at.info] == ["Give an answer first."]
+    at.number_input(key="lesson-predict-lesson_demo-n-tokens-guess").set_value(0)
+    press(at, "Commit my guess")
+    assert not at.info
+    assert "You said **0**" in clean(at)
