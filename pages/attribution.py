@@ -3,6 +3,7 @@
 import streamlit as st
 
 from app.lesson import draw_lesson, load_lesson
+from app.presets import ATTRIBUTION_PRESETS
 
 
 def _lab():
@@ -10,7 +11,7 @@ def _lab():
         # Imported here and not above: with it comes torch, and the text should be there before.
         from app.attention_lab.lab import attention_column
         from app.attention_lab.settings import ANSWER
-    return attention_column(first_view=ANSWER)
+    return attention_column(ATTRIBUTION_PRESETS, first_view=ANSWER)
 
 
 draw_lesson(load_lesson("attribution"), _lab)

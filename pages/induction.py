@@ -3,6 +3,7 @@
 import streamlit as st
 
 from app.lesson import draw_lesson, load_lesson
+from app.presets import INDUCTION_PRESETS
 
 
 def _lab():
@@ -10,7 +11,7 @@ def _lab():
         # Imported here and not above: with it comes torch, and the text should be there before.
         from app.attention_lab.lab import attention_column
         from app.attention_lab.settings import SCORES
-    return attention_column(first_view=SCORES)
+    return attention_column(INDUCTION_PRESETS, first_view=SCORES)
 
 
 draw_lesson(load_lesson("induction"), _lab)

@@ -43,6 +43,8 @@ DRAWN = {
 MEASURED = {
     "scores": "how much each head's attention looks like a rule",
     "composition": "which earlier heads write where the chosen one reads",
+    "loss of a repeat": "how well the model predicts random tokens and their repetition, with and "
+    "without the chosen head",
 }
 RANDOM_TOKENS, THIS_PROMPT = "repeated random tokens", "this prompt"
 SCORED_ON = {

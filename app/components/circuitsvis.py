@@ -1,4 +1,5 @@
-"""CircuitsVis' token log-probabilities, from the bundle in the installed package's own wheel.
+"""CircuitsVis' token log-probabilities and attention heads, from the bundle in the installed
+package's own wheel.
 
 The package's own renderer points to another host, pastes tokens into a script as they are and
 writes them as HTML. So only its JavaScript is used here: the data goes in as escaped JSON, every
@@ -17,6 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import distribution
+from typing import Any
+
+import numpy as np
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -24,7 +28,7 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy"
  content="default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'">
-<title>Token log-probabilities</title>
+<title>{title}</title>
 <style>
 body {{ margin: 0; padding: 12px; background: #fff; color: #000; font: 15px/1.9 monospace; }}
 table {{ font-size: 13px; line-height: 1.4; margin: auto; }}
@@ -43,6 +47,8 @@ tr {{ background: #fff !important; }}
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 # JSON has no infinity; no token of a page is less likely than this.
 _LEAST_LOGPROB = -1e4
+# Beyond these the frame takes seconds to draw, and longer still under the pointer.
+MOST_HEADS, MOST_TOKENS = 12, 64
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,21 @@ class TokenLogProbs:
     guess_logprobs: Sequence[Sequence[float]]
 
 
+@dataclass(frozen=True)
+class AttentionHeads:
+    """One layer's attention on T tokens.
+
+    Attributes:
+        tokens: the T tokens as they are to be read.
+        pattern: [head, destination, source], H of them.
+        names: a short name for each head.
+    """
+
+    tokens: Sequence[str]
+    pattern: np.ndarray[Any, Any]
+    names: Sequence[str]
+
+
 def token_log_probs_html(data: TokenLogProbs) -> str:
     """A whole page that shows the tokens coloured, and the best guesses under the pointer.
 
@@ -77,10 +98,39 @@ def token_log_probs_html(data: TokenLogProbs) -> str:
         "correctTokenRank": [rank - 1 for rank in data.ranks],
         "correctTokenLogProb": [_finite(p) for p in data.logprobs],
     }
-    drawing = f'CircuitsVis.render("tokens", CircuitsVis.TokenLogProbs, {_inline_json(props)});'
+    return _page("Token log-probabilities", "TokenLogProbs", props)
+
+
+def attention_heads_html(data: AttentionHeads) -> str:
+    """A whole page that shows a layer's heads; one is large, with the tokens under the pointer.
+
+    Raises:
+        ValueError: more heads or tokens than CircuitsVis draws in good time, or shapes that do not
+            fit each other.
+        PackageNotFoundError: circuitsvis is not installed.
+    """
+    n_heads, n_tokens = len(data.pattern), len(data.tokens)
+    if n_heads > MOST_HEADS or n_tokens > MOST_TOKENS:
+        raise ValueError(f"At most {MOST_HEADS} heads and {MOST_TOKENS} tokens can be drawn.")
+    if np.shape(data.pattern) != (n_heads, n_tokens, n_tokens) or len(data.names) != n_heads:
+        raise ValueError("Patterns are [heads, tokens, tokens], with a name for each head.")
+    # CircuitsVis sets every token of this view as HTML too.
+    props = {
+        "tokens": [html.escape(token) for token in data.tokens],
+        "attention": np.round(np.nan_to_num(np.asarray(data.pattern, float)), 4).tolist(),
+        "attentionHeadNames": [html.escape(name) for name in data.names],
+        "maxValue": 1,
+        "minValue": -1,
+        "maskUpperTri": True,
+    }
+    return _page("Attention heads", "AttentionHeads", props)
+
+
+def _page(title: str, component: str, props: dict[str, object]) -> str:
+    drawing = f'CircuitsVis.render("tokens", CircuitsVis.{component}, {_inline_json(props)});'
     # Scripts are allowed by hash, so that the same data give the same page and no redraw.
     hashes = f"{_hash(_bundle())} {_hash(drawing)}"
-    return _PAGE.format(hashes=hashes, bundle=_bundle(), drawing=drawing)
+    return _PAGE.format(title=title, hashes=hashes, bundle=_bundle(), drawing=drawing)
 
 
 def _hash(script: str) -> str:

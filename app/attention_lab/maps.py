@@ -1,0 +1,94 @@
+"""One number a head as a map of layers by heads, whose cells open the head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from app.attention_lab.selection import take_cell
+from app.components.edge import Edge
+from app.components.number_grid import NumberCell, NumberGrid, number_grid
+from app.theme import is_dark
+from lens_core.plots import palette
+
+Values = np.ndarray[Any, Any]
+
+
+def head_map(
+    values: Values,
+    edge: Edge,
+    *,
+    key: str,
+    label: str,
+    top: float | None = None,
+    digits: int = 2,
+    note: Callable[[int, int], str] = lambda layer, head: "",
+    opens: bool = True,
+) -> None:
+    """Draw [layer, head] numbers; a click chooses the head and opens its view.
+
+    ``top`` is the number at full colour; without it the largest in size. NaN is drawn as nothing.
+    """
+    n_layers, n_heads = values.shape
+    full = top or float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
+    colors = palette(dark=is_dark())
+    grid = NumberGrid(
+        label=f"{label}: layers by heads. Arrow keys move, Enter opens a head.",
+        rows=[f"layer {layer}" for layer in range(n_layers)],
+        columns=[f"head {head}" for head in range(n_heads)],
+        places=list(range(n_heads)),
+        cells=[
+            [_cell(layer, head, float(values[layer, head]), full, digits, note)
+             for head in range(n_heads)]
+            for layer in range(n_layers)
+        ],
+        row=edge["layer"],
+        place=edge["head"],
+    )  # fmt: skip
+    number_grid(
+        grid,
+        plus=colors.accent,
+        minus=colors.categorical[1],
+        key=key,
+        on_choose=lambda: take_cell(key, n_layers, n_heads, opens=opens),
+    )
+
+
+def _cell(
+    layer: int,
+    head: int,
+    value: float,
+    full: float,
+    digits: int,
+    note: Callable[[int, int], str],
+) -> NumberCell:
+    if np.isnan(value):
+        return NumberCell(text="–", shade=0.0, note="no value")
+    more = note(layer, head)
+    said = f"layer {layer}, head {head}: {value:.{digits + 1}f}"
+    return NumberCell(
+        text=f"{value:.{digits}f}",
+        shade=round(value / full, 3),
+        note=f"{said}. {more}" if more else said,
+    )
+
+
+def choice(label: str, options: dict[str, str], key: str) -> str:
+    """A row of choices, the first one given; each explains itself in the help."""
+    kept = st.session_state.get(key)
+    if kept is not None and kept not in options:
+        del st.session_state[key]
+    chosen = st.segmented_control(
+        label,
+        list(options),
+        default=next(iter(options)),
+        required=True,
+        key=key,
+        bind="query-params",
+        persist_state="page",
+        help="  \n".join(f"**{name}**: {what}" for name, what in options.items()),
+    )
+    return chosen or next(iter(options))
