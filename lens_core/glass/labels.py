@@ -1,15 +1,22 @@
-"""What the columns of a step are called: in words for the glass model, by number for others."""
+"""What the columns of a step are called: in words for the glass models, by number for others."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lens_core.glass import copying
+from lens_core.glass import copying, induction, lookup
 from lens_core.lens.token_text import token_text
 
 if TYPE_CHECKING:
     from lens_core.model.hooked_model import HookedModel
+
+
+_STREAMS = {
+    copying.NAME: copying.COLUMNS,
+    induction.NAME: induction.COLUMNS,
+    lookup.NAME: induction.COLUMNS,
+}
 
 
 def column_labels(
@@ -27,24 +34,26 @@ def column_labels(
         return tuple(f"{position} {token}" for position, token in enumerate(tokens))
     if name in ("logits", "probabilities"):
         return tuple(token_text(model, i) for i in range(width))
-    if model.cfg.name != copying.NAME:
-        return tuple(str(i) for i in range(width))
+    stream, numbers = _STREAMS.get(model.cfg.name), tuple(str(i) for i in range(width))
+    if stream is None:
+        return numbers
     if name in ("mlp_pre", "mlp_post"):
         return tuple(f"neuron {i}" for i in range(width))
     if layer is not None and name in ("q", "k", "v", "z"):
-        return head_labels(name, layer)
-    return copying.COLUMNS
+        # In the models of several heads each head uses its dimensions for something else.
+        return head_labels(name, layer) if model.cfg.name == copying.NAME else numbers
+    return stream
 
 
 def head_labels(name: str, layer: int) -> tuple[str, ...]:
-    """The glass model's names for the dimensions of q and k, or of v and z, in a block."""
+    """glass-copy's names for the dimensions of q and k, or of v and z, in a block."""
     table = copying.QK_COLUMNS if name in ("q", "k") else copying.V_COLUMNS
     used = table[layer]
     return (*used, *(f"unused {i}" for i in range(len(used), copying.D_MODEL)))
 
 
 def weight_labels(name: str, layer: int | None) -> tuple[tuple[str, ...], ...]:
-    """The glass model's names for the axes of a weight of one head: rows, and columns if any.
+    """glass-copy's names for the axes of a weight of one head: rows, and columns if any.
 
     Example:
         >>> rows, columns = weight_labels("W_K", 1)

@@ -83,7 +83,8 @@ def test_the_intervals_hold_the_mean_and_shrink_with_more_sequences(lookup):
         assert (curve.before.low <= curve.before.high).all()
     width = [c.before.copy_mean(1).high - c.before.copy_mean(1).low for c in (few, many)]
     assert width[1] < width[0] / 2
-    assert np.isnan(induction_curve(lookup, n_sequences=1).before.drop.low)
+    for unknown in ({"n_sequences": 1}, {"n_bootstrap": 0}):
+        assert np.isnan(induction_curve(lookup, **unknown).before.drop.low)
 
 
 def test_the_same_seed_gives_the_same_figures_and_another_does_not(lookup):

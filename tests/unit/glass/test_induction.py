@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lens_core import HookedModel
-from lens_core.glass import induction, induction_model
+from lens_core.glass import explain, forward_steps, induction, induction_model
 from lens_core.interventions import zero
 
 WORDS, N_CTX = induction.WORDS, induction.N_CTX
@@ -122,3 +122,18 @@ def test_both_heads_of_the_circuit_are_needed(model, head):
     """Forbids a completion that comes from somewhere else than the planted circuit."""
     cut = model.run(repeated(3), [zero("z", head[0], heads=[head[1]])])[0].softmax(-1)
     assert torch.allclose(cut, torch.tensor(1 / 34), atol=1e-3)
+
+
+def test_its_numbers_can_be_worked_out_by_name(model):
+    """Forbids columns without their names, and a second head's arithmetic that is the first's."""
+    steps = forward_steps(model, "fox owl bee fox")
+    stream = dict(zip(steps["resid_post.1"].columns, steps["resid_post.1"].tensor[-1], strict=True))
+    written = {name: float(value) for name, value in stream.items() if abs(value) > 0.1}
+    assert set(written) == {
+        *("is fox", "was bee", "next owl", "place 4"),
+        *(f"balance of {kind}" for kind in ("is", "was", "next", "place")),
+    }
+    assert written["was bee"] == pytest.approx(induction.WAS, abs=1e-3)
+    assert written["next owl"] == pytest.approx(induction.NEXT, abs=1e-2)
+    told = explain(model, steps, "scores.1", position=4, column=2, head=1)
+    assert told.worked() == pytest.approx(64 / 3, abs=1e-3)
