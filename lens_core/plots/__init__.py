@@ -1,5 +1,14 @@
 """Plotly figures of the results of ``lens_core``, in one look for light and dark pages."""
 
+from lens_core.plots.attribution import (
+    accumulated_lines,
+    component_bars,
+    effect_bars,
+    head_heatmap,
+    neuron_bars,
+    source_bars,
+    waterfall,
+)
 from lens_core.plots.lens import lens_heatmap, top_k_bars, trajectories
 from lens_core.plots.palette import DARK, LIGHT, Palette, palette
 from lens_core.plots.quantities import (
@@ -20,12 +29,19 @@ __all__ = [
     "Aim",
     "Palette",
     "Quantity",
+    "accumulated_lines",
+    "component_bars",
     "difference_shade",
+    "effect_bars",
+    "head_heatmap",
     "lens_heatmap",
+    "neuron_bars",
     "palette",
     "plotly_text",
+    "source_bars",
     "template",
     "top_k_bars",
     "trajectories",
     "visible",
+    "waterfall",
 ]
