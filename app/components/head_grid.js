@@ -2,7 +2,7 @@
 // textContent only: tokens are data.
 
 const stores = new WeakMap();
-const LEAST_CELL = 64; // pixels across in a sorted grid, caption and all
+const LEAST_CELL = 80; // pixels across in a sorted grid, caption and all
 
 function scoreNamed(data, name) {
   return data.scores.find((score) => score.name === name);
@@ -63,8 +63,7 @@ function drawHeaderLine(data) {
   const line = element("div", "line");
   line.setAttribute("role", "row");
   const corner = element("div", "corner");
-  corner.setAttribute("role", "columnheader");
-  corner.setAttribute("aria-label", "block");
+  corner.setAttribute("role", "gridcell");
   line.append(corner);
   for (let head = 0; head < data.heads; head += 1) {
     const label = element("div", "column-label mono", `H${head}`);

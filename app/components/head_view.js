@@ -8,12 +8,12 @@ function drawHeadOptions(host, data, options, lineable, change) {
   pair.append(toggle("Matrix", !options.lines || !lineable, () => change({ lines: false })));
   const lines = toggle("Lines", options.lines && lineable, () => change({ lines: true }));
   lines.disabled = !lineable;
-  lines.title = lineable ? "" : whyNoLines(data);
   pair.append(lines);
+  const note = lineable ? [] : [element("span", "note", whyNoLines(data))];
   const swap = toggle("Swap source and destination", options.swap, () =>
     change({ swap: !options.swap }),
   );
-  host.replaceChildren(pair, swap);
+  host.replaceChildren(pair, ...note, swap);
   if (data.bos) host.append(toggle("Start token", options.bos, () => change({ bos: !options.bos })));
   if (data.kind !== "scores") host.append(massField(options, change));
 }
@@ -138,6 +138,7 @@ function drawStage(root, store, send) {
   strip.replaceChildren();
   const focused = root.getRootNode().activeElement;
   const back = focusKeeper(root, focused);
+  const scrolled = scrollKeeper(root, store);
   if (options.lines && lineable) {
     mark = drawLines(root.querySelector(".stage"), view, options, store.locked, act);
   } else {
@@ -146,6 +147,7 @@ function drawStage(root, store, send) {
     paintTokens(rest());
   }
   mark(data.selected);
+  scrolled();
   back();
   edgeText();
   const draw = () => headPicture(root, view, options);
@@ -169,6 +171,22 @@ function focusKeeper(root, focused) {
     const host = root.querySelector(group);
     const node = token === undefined ? null : host?.querySelector(`[data-token="${token}"]`);
     (node ?? host?.querySelector('[tabindex="0"]') ?? host)?.focus({ preventScroll: true });
+  };
+}
+
+// A new choice leaves the reader where they were; a new prompt begins at its start.
+function scrollKeeper(root, store) {
+  const places = [".stage .scroller", ".strip-line"].map((name) => {
+    const { scrollTop, scrollLeft } = root.querySelector(name) ?? {};
+    return { name, scrollTop, scrollLeft };
+  });
+  const same = store.drawnPrompt === store.data.prompt;
+  store.drawnPrompt = store.data.prompt;
+  return () => {
+    places.forEach(({ name, scrollTop, scrollLeft }) => {
+      const node = root.querySelector(name);
+      if (same && node && scrollTop !== undefined) Object.assign(node, { scrollTop, scrollLeft });
+    });
   };
 }
 

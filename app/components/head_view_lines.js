@@ -37,7 +37,7 @@ function drawHeads(data, options, colors, act) {
     square.ondblclick = () => act.open(head);
     return square;
   });
-  host.append(...squares, element("span", "heads-note", "double click opens one alone"));
+  host.append(...squares, element("span", "note", "double click opens one alone"));
   const focus = rovingFocus(squares, data.head);
   host.onkeydown = (event) => {
     const at = squares.indexOf(event.target);
@@ -103,7 +103,8 @@ function light(field, view, options, colors, lit) {
     if (!lit || side === lit.side) return;
     const [dest, src] = side === "src" ? [lit.token, token] : [token, lit.token];
     if (src > dest) return;
-    drawnHeads(view.data, options).forEach((head) => {
+    const heads = drawnHeads(view.data, options);
+    heads.forEach((head) => {
       const chip = element("span", "chip");
       const shown = view.edges.shown(dest, src, head);
       const weight = shown ? view.edges.value(dest, src, head) / view.data.top : 0;
@@ -111,6 +112,8 @@ function light(field, view, options, colors, lit) {
       chip.style.opacity = Math.min(Math.max(weight, 0), 1).toFixed(3);
       weights.append(chip);
     });
+    if (heads.length > 1 || !view.edges.shown(dest, src)) return;
+    weights.append(writeValue(view.data.kind, view.edges.value(dest, src)));
   });
 }
 

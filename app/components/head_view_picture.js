@@ -6,7 +6,7 @@ function headPicture(root, view, options) {
     : matrixPicture(root, view, options);
   const { data } = view;
   const title = `${data.title}, ${headName(data.layer, data.head)}: ${kindLabel(data.kind)}`;
-  svg.append(shape("text", { x: 12, y: 22, "font-weight": 600 }, title));
+  svg.append(shape("text", { x: 12, y: 22, style: "font-weight:600" }, title));
   return svg;
 }
 

@@ -67,15 +67,28 @@ function fillBarTip(tip, data, dimension, soFar) {
   said.forEach((text) => tip.append(element("div", "mono", text)));
 }
 
+// "sum × scale + what else = ", to which the score is added.
+function sumText(data) {
+  const rest = hasRest(data)
+    ? ` ${data.remainder < 0 ? "−" : "+"} ${Math.abs(data.remainder).toFixed(3)}`
+    : "";
+  return `${data.sum.toFixed(3)} × ${data.scale.toPrecision(4)}${rest} = `;
+}
+
+function hasRest(data) {
+  return Math.abs(data.remainder) >= 0.0005;
+}
+
+function weightText(data) {
+  return percent(data.weights[data.src] ?? 0);
+}
+
 function drawSum(host, data) {
-  const rest = Math.abs(data.remainder) >= 0.00005;
-  const other = rest ? ` ${data.remainder < 0 ? "−" : "+"} ${Math.abs(data.remainder).toFixed(3)}` : "";
-  const sum = `${data.sum.toFixed(3)} × ${data.scale.toPrecision(4)}${other} = `;
   host.replaceChildren("Sum of the products times the scale");
-  if (rest) host.append(", and what else the score holds");
-  host.append(": ", element("span", "mono", sum), element("strong", "mono", data.score.toFixed(3)));
-  host.append(", the score. After the softmax: ");
-  host.append(element("strong", "mono", percent(data.weights[data.src] ?? 0)), ".");
+  if (hasRest(data)) host.append(", and what else the score holds");
+  host.append(": ", element("span", "mono", sumText(data)));
+  host.append(element("strong", "mono", data.score.toFixed(3)), ", the score. After the softmax: ");
+  host.append(element("strong", "mono", weightText(data)), ".");
 }
 
 function drawWeights(root, data, choose) {

@@ -10,7 +10,7 @@ function neuronPicture(root, data, rows, colors) {
   svg.append(shape("rect", { width, height, fill: paper.fill }));
   const [dest, src] = [data.tokens[data.dest], data.tokens[data.src]];
   const title = `${headName(data.layer, data.head)}: ${dest} looks at ${src}`;
-  svg.append(shape("text", { x: 12, y: 24, "font-weight": 600 }, title));
+  svg.append(shape("text", { x: 12, y: 24, style: "font-weight:600" }, title));
   rows.forEach((row, place) => {
     const middle = above + place * (high + 10) + high / 2;
     svg.append(shape("text", { x: 12, y: middle }, row.name));
@@ -22,6 +22,7 @@ function neuronPicture(root, data, rows, colors) {
       svg.append(shape("rect", { ...box, fill: value < 0 ? colors.minus : colors.plus }));
     });
   });
-  svg.append(shape("text", { x: 12, y: height - 14 }, root.querySelector(".sum").textContent));
+  const sum = `${sumText(data)}${data.score.toFixed(3)}, after the softmax ${weightText(data)}`;
+  svg.append(shape("text", { x: 12, y: height - 14 }, sum));
   return svg;
 }
