@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import streamlit as st
-from lens_core.plots.attribution import component_bars, neuron_bars, source_bars, waterfall
 
 from app.attention_cache import ask
 from app.attention_lab.asked import Scene
 from app.attention_lab.maps import choice, head_map
 from app.attention_lab.offers import offer_block
+from app.attention_lab.parts import head_label
+from app.attention_lab.selection import take_head
 from app.attention_lab.settings import ANSWER_AS, PARTS
 from app.errors import plain
 from app.theme import is_dark
@@ -25,11 +26,18 @@ from lens_core.attribution import (
     source_attribution,
 )
 from lens_core.plots import visible
+from lens_core.plots.attribution import (
+    accumulated_lines,
+    component_bars,
+    neuron_bars,
+    source_bars,
+    waterfall,
+)
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-HEADS_KEY = "answer_map"
+HEADS_KEY, BARS_KEY = "answer_map", "answer_components"
 _QUIET = {"displayModeBar": False}
 
 
@@ -105,11 +113,26 @@ def _chart(figure: go.Figure, key: str, alt: str) -> None:
 
 
 def _components(scene: Scene, direct: DirectAttribution) -> None:
-    _chart(
+    st.plotly_chart(
         component_bars(direct, dark=is_dark()),
-        "answer_components",
-        "Bars: what embedding, attention and MLP of each block add to the answer's logit",
+        theme=None,
+        key=BARS_KEY,
+        config=_QUIET,
+        alt="Bars: what embedding, attention and MLP of each block add to the answer's logit",
+        on_select=lambda: _take_bar(scene),
+        selection_mode="points",
     )
+    st.caption("A click on a head's piece opens the head.")
+
+
+def _take_bar(scene: Scene) -> None:
+    attention = scene.attention
+    for point in st.session_state[BARS_KEY].selection.points:
+        match point.get("customdata"):
+            case [_, int(layer), int(head)] if (
+                0 <= layer < attention.n_layers and 0 <= head < attention.n_heads
+            ):
+                take_head(layer, head, opens=True)
 
 
 def _heads(scene: Scene, direct: DirectAttribution) -> None:
@@ -133,7 +156,7 @@ def _sources(scene: Scene, direct: DirectAttribution) -> None:
         "Bars: what the chosen head takes from each token for the answer",
     )
     st.caption(
-        f"Head {found.layer}.{found.head} adds {found.value:+.2f} in all; "
+        f"{head_label(found.layer, found.head)} adds {found.value:+.2f} in all; "
         f"{found.residual:+.1e} is left by its sources. Attention alone does not say this: a token "
         "may be looked at hard and give nothing."
     )
@@ -153,11 +176,15 @@ def _neurons(scene: Scene, direct: DirectAttribution) -> None:
 
 
 def _accumulated(scene: Scene, direct: DirectAttribution) -> None:
-    found = along(scene)
     _chart(
-        waterfall(found, dark=is_dark()),
+        waterfall(direct, dark=is_dark()),
         "answer_waterfall",
-        "Waterfall: the answer's logit after the embedding and after each attention and MLP",
+        "Waterfall: the answer's logit component by component, up to its value",
+    )
+    _chart(
+        accumulated_lines(along(scene), dark=is_dark()),
+        "answer_lines",
+        "Lines: the answer's logit after each attention and MLP, through two norms",
     )
     st.caption(
         "Each step is what a component writes, read through the last state's norm. The logit lens "

@@ -11,7 +11,7 @@ from app.attention_cache import Answer, Block, Corpus, ask, begin
 from app.attention_lab.asked import Scene
 from app.attention_lab.maps import choice, head_map
 from app.attention_lab.measured import settled
-from app.attention_lab.parts import PartNames, listed_parts, part_label
+from app.attention_lab.parts import PartNames, head_label, listed_parts, part_label
 from app.attention_lab.selection import take_edge
 from app.attention_lab.settings import BLOCKED, KINDS
 from app.components.head_grid import GridOptions, HeadGridView, HeadPrompt, head_grid
@@ -57,8 +57,8 @@ def controls() -> None:
             bind="query-params",
             persist_state="page",
             max_chars=400,
-            placeholder="4.7 5.1 mlp3 attn2",
-            help="Heads as layer.head, MLPs as mlp and the layer, whole attentions as attn and "
+            placeholder="L4H7 L5H1 mlp3 attn2",
+            help="Heads as L4H7, MLPs as mlp and the layer, whole attentions as attn and "
             "the layer.",
         )
 
@@ -68,7 +68,7 @@ def draw(scene: Scene) -> None:
     if scene.settings.blocked in ("head", "other parts"):
         parts = parts_of(scene)
         if not parts:
-            st.info("Type some parts above, such as: 4.7 mlp3")
+            st.info("Type some parts above, such as: L4H7 mlp3")
             return
         settled(
             ablation_job(scene, parts),
@@ -166,7 +166,7 @@ def _edge(scene: Scene) -> None:
         "column": f"with every token blind to {src}",
         "row": f"with {dest} blind to everything",
     }[scene.settings.blocked]
-    name = f"head {edge['layer']}.{edge['head']}"
+    name = head_label(edge["layer"], edge["head"])
     _before_after(scene, found.before, found.after, f"{what} in {name}", found.kl_nats)
     st.metric("Total effect (logits)", f"{found.total_effect:+.2f}")
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from app.attention_lab.asked import Scene
 from app.attention_lab.grid_view import shown
+from app.attention_lab.parts import head_label
 from app.components.circuitsvis import (
     MOST_HEADS,
     MOST_TOKENS,
@@ -32,7 +33,7 @@ def draw(scene: Scene) -> None:
     data = AttentionHeads(
         tokens=[visible(token) for token in attention.tokens],
         pattern=attention.pattern[layer],
-        names=[f"{layer}.{head}" for head in range(attention.n_heads)],
+        names=[head_label(layer, head) for head in range(attention.n_heads)],
     )
     try:
         page = attention_heads_html(data)

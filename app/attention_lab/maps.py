@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from app.attention_lab.parts import head_label
 from app.attention_lab.selection import take_cell
 from app.components.edge import Edge
 from app.components.number_grid import NumberCell, NumberGrid, number_grid
@@ -36,9 +37,10 @@ def head_map(
     full = top or float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
     colors = palette(dark=is_dark())
     grid = NumberGrid(
+        title=label,
         label=f"{label}: layers by heads. Arrow keys move, Enter opens a head.",
-        rows=[f"layer {layer}" for layer in range(n_layers)],
-        columns=[f"head {head}" for head in range(n_heads)],
+        rows=[f"L{layer}" for layer in range(n_layers)],
+        columns=[f"H{head}" for head in range(n_heads)],
         places=list(range(n_heads)),
         cells=[
             [_cell(layer, head, float(values[layer, head]), full, digits, note)
@@ -68,7 +70,7 @@ def _cell(
     if np.isnan(value):
         return NumberCell(text="–", shade=0.0, note="no value")
     more = note(layer, head)
-    said = f"layer {layer}, head {head}: {value:.{digits + 1}f}"
+    said = f"{head_label(layer, head)}: {value:.{digits + 1}f}"
     return NumberCell(
         text=f"{value:.{digits}f}",
         shade=round(value / full, 3),

@@ -20,6 +20,7 @@ from lens_core.attribution import (
     ablate,
     ablate_each_head,
     direct_logit_attribution,
+    intervention_effect,
     source_attribution,
 )
 from lens_core.interventions import zero
@@ -103,10 +104,13 @@ def ablated(
     target: str | None = None,
     foil: str | None = None,
 ) -> Any:
-    """The answer with and without the listed parts, zero in their place."""
+    """The answer with and without the listed parts, zero in their place; the same if none is."""
     parts = named_parts(str(settings.get("listed") or "") if listed is None else listed)
     asks = question(model, settings, target, foil)
-    return ablate(model, token_ids(model, settings), parts, **asks)
+    tokens = token_ids(model, settings)
+    if not parts:
+        return intervention_effect(model, tokens, (), **asks)
+    return ablate(model, tokens, parts, **asks)
 
 
 @measure("attention_to")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.attention_lab.asked import Scene
+from app.attention_lab.parts import head_label
 from app.attention_lab.selection import go_to
 from app.attention_lab.settings import BLOCK, HEAD
 from app.errors import plain
@@ -14,12 +15,12 @@ from lens_core.plots import visible
 def offer_block(scene: Scene, *, opened: bool = False) -> None:
     """Buttons to open the head, and to block it or its edge. ``opened``: it is open already."""
     edge = scene.edge
-    name = f"{edge['layer']}.{edge['head']}"
+    name = head_label(edge["layer"], edge["head"])
     dest, src = (plain(visible(scene.attention.tokens[edge[end]])) for end in ("dest", "src"))
     with st.container(horizontal=True, gap="small", key="offers"):
         if not opened:
             st.button(
-                f"Open head {name}",
+                f"Open {name}",
                 key="offer_open",
                 icon=":material/open_in_full:",
                 on_click=go_to,
@@ -27,7 +28,7 @@ def offer_block(scene: Scene, *, opened: bool = False) -> None:
                 help="Its scores, the products behind them, and what its weights say of a token.",
             )
         st.button(
-            f"Block head {name}",
+            f"Block {name}",
             key="offer_head",
             icon=":material/block:",
             on_click=go_to,

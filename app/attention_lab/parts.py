@@ -1,4 +1,4 @@
-"""Parts of a model by short names: ``4.7`` a head, ``mlp3`` an MLP, ``attn2`` a whole attention."""
+"""Parts of a model by short names: ``L4H7`` a head, ``mlp3`` an MLP, ``attn2`` an attention."""
 
 from __future__ import annotations
 
@@ -32,14 +32,19 @@ def _part(model: HookedModel, word: str) -> PartName:
     if whole is not None and int(whole[2]) < n_layers:
         return int(whole[2]), "mlp" if whole[1].lower() == "mlp" else "attn"
     raise AblationError(
-        f"{word[:20]!r} is no part of {model.cfg.name}: name heads as 0.0 to "
-        f"{n_layers - 1}.{n_heads - 1}, MLPs as mlp0, attentions as attn0."
+        f"{word[:20]!r} is no part of {model.cfg.name}: name heads as L0H0 to "
+        f"{head_label(n_layers - 1, n_heads - 1)}, MLPs as mlp0, attentions as attn0."
     )
 
 
+def head_label(layer: int, head: int) -> str:
+    """``L4H7``: head 7 of layer 4."""
+    return f"L{layer}H{head}"
+
+
 def part_label(part: PartName) -> str:
-    """``head 4.7``, ``MLP 3``, ``attention 2``."""
+    """``L4H7``, ``MLP 3``, ``attention 2``."""
     layer, which = part
     if isinstance(which, str):
         return f"{'MLP' if which == 'mlp' else 'attention'} {layer}"
-    return f"head {layer}.{which}"
+    return head_label(layer, which)

@@ -8,6 +8,7 @@ import streamlit as st
 from app.attention_cache import Answer, Block, begin
 from app.attention_lab.asked import Scene
 from app.attention_lab.measured import settled
+from app.attention_lab.parts import head_label
 from app.jobs import Job
 from app.theme import is_dark
 from lens_core.attention.induction import InductionCurve, induction_curve
@@ -28,7 +29,7 @@ def draw(scene: Scene) -> None:
 def _curve(scene: Scene, answer: Answer[InductionCurve]) -> None:
     found = answer.result
     assert found.after is not None
-    name = f"{scene.edge['layer']}.{scene.edge['head']}"
+    name = head_label(scene.edge["layer"], scene.edge["head"])
     st.plotly_chart(
         loss_figure(found, name, dark=is_dark()),
         theme=None,
@@ -40,7 +41,7 @@ def _curve(scene: Scene, answer: Answer[InductionCurve]) -> None:
     drop = found.before.drop
     st.markdown(
         f"The second copy costs **{drop.value:.2f}** nats a token less than the first (95% "
-        f"{drop.low:.2f} to {drop.high:.2f}). Without head {name} the first copy costs "
+        f"{drop.low:.2f} to {drop.high:.2f}). Without {name} the first copy costs "
         f"**{first.value:+.2f}** nats more ({first.low:+.2f} to {first.high:+.2f}) and the second "
         f"**{second.value:+.2f}** ({second.low:+.2f} to {second.high:+.2f})."
     )

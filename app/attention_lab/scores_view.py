@@ -13,6 +13,7 @@ from app.attention_lab.asked import Scene
 from app.attention_lab.maps import choice, head_map
 from app.attention_lab.measured import settled, standard_scores
 from app.attention_lab.offers import offer_block
+from app.attention_lab.parts import head_label
 from app.attention_lab.settings import INTO, MEASURED, SCORED_ON, THIS_PROMPT
 from app.errors import plain
 from app.jobs import Job
@@ -178,7 +179,7 @@ def _ranking(score: HeadScore, found: HeadScores, scene: Scene) -> pd.DataFrame:
         heads.append(chosen)
     return pd.DataFrame(
         {
-            "head": [f"{layer}.{head}" for layer, head in heads],
+            "head": [head_label(layer, head) for layer, head in heads],
             "score": [round(float(score.value[head]), 3) for head in heads],
             "95% from": [round(float(score.low[head]), 3) for head in heads],
             "to": [round(float(score.high[head]), 3) for head in heads],
@@ -195,7 +196,7 @@ def _composition(scene: Scene, answer: Answer[CompositionScores]) -> None:
     layer, head = scene.edge["layer"], scene.edge["head"]
     above = found.above_baseline(kind)[:, :, layer, head]  # type: ignore[arg-type]
     st.markdown(f"**How much each earlier head writes into {INTO[kind].split(':')[0]} of "
-                f"{layer}.{head}**, above what random heads have")  # fmt: skip
+                f"{head_label(layer, head)}**, above what random heads have")  # fmt: skip
     head_map(
         above,
         scene.edge,
@@ -222,8 +223,8 @@ def _pairs(found: CompositionScores, kind: str) -> pd.DataFrame:
     pairs = found.strongest(kind, _RANKED)  # type: ignore[arg-type]
     return pd.DataFrame(
         {
-            "earlier head": [f"{a}.{b}" for a, b, _, _ in pairs],
-            "later head": [f"{c}.{d}" for _, _, c, d in pairs],
+            "earlier head": [head_label(a, b) for a, b, _, _ in pairs],
+            "later head": [head_label(c, d) for _, _, c, d in pairs],
             "score": [round(float(found.scores[kind][pair]), 3) for pair in pairs],  # type: ignore[index]
         }
     )

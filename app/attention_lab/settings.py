@@ -108,7 +108,7 @@ class Settings:
         parts: how the answer is taken apart, of `PARTS`; answer_as: of `ANSWER_AS`.
         blocked: what is taken away, of `BLOCKED`; kind: what comes in its place, of `KINDS`.
         renormalise: the rest of a blocked row is scaled up to 1 again.
-        listed: the parts to take away ("4.7 5.1 mlp3").
+        listed: the parts to take away ("L4H7 L5H1 mlp3").
     """
 
     prompt: str = ""
