@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
+from torch import Tensor
 
 from lens_core.lens.errors import LensMismatchError
 
@@ -23,9 +25,15 @@ def weights_sha256(model: HookedModel) -> str:
     for name, parameter in sorted(model.hf_model.named_parameters()):
         digest.update(f"{name} {parameter.dtype} {tuple(parameter.shape)} ".encode())
         if not parameter.is_meta:
-            raw = parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            raw = _whole(parameter.detach()).cpu().contiguous().reshape(-1).view(torch.uint8)
             digest.update(raw.numpy().data)
     return digest.hexdigest()
+
+
+def _whole(parameter: Tensor) -> Tensor:
+    """A parameter that is sharded over processes, gathered; every process must ask for it."""
+    gather: Callable[[], Tensor] | None = getattr(parameter, "full_tensor", None)
+    return parameter if gather is None else gather()
 
 
 def weights_dtype(model: HookedModel) -> str:

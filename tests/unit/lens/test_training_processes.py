@@ -23,7 +23,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def run_two(folder: Path, optimizer: str) -> list[dict[str, torch.Tensor]]:
+def run_two(folder: Path, *arguments: str) -> list[dict[str, torch.Tensor]]:
     """What each of two processes found, started with the variables that torchrun sets."""
     port = str(free_port())
     common = {
@@ -34,7 +34,7 @@ def run_two(folder: Path, optimizer: str) -> list[dict[str, torch.Tensor]]:
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(ROOT),
     }
-    command = [sys.executable, "-m", "tests.unit.lens.training_worker", str(folder), optimizer]
+    command = [sys.executable, "-m", "tests.unit.lens.training_worker", str(folder), *arguments]
     processes = [
         subprocess.Popen(
             command,
@@ -56,12 +56,12 @@ def run_two(folder: Path, optimizer: str) -> list[dict[str, torch.Tensor]]:
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
-def test_two_processes_train_the_lens_of_one(tmp_path: Path, optimizer: str) -> None:
-    """Forbids gradients that are averaged twice or not at all, rows that both processes see, and
-    processes that drift apart."""
+@pytest.mark.parametrize(("optimizer", "model"), [("sgd", ""), ("muon", ""), ("sgd", "sharded")])
+def test_two_processes_train_the_lens_of_one(tmp_path: Path, optimizer: str, model: str) -> None:
+    """Forbids gradients that are averaged twice or not at all, rows that both processes see,
+    processes that drift apart, and a model whose blocks are sharded (FSDP) that is read in part."""
     alone = lenses(optimizer, None)
-    first, second = run_two(tmp_path, optimizer)
+    first, second = run_two(tmp_path, optimizer, model)
     for name, wanted in alone.items():
         assert torch.equal(first[name], second[name]), name
         error = ((first[name] - wanted).norm() / wanted.norm()).item()
