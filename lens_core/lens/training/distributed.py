@@ -4,9 +4,9 @@ Launched by ``torchrun`` or ``accelerate launch``, or in a process group that th
 process holds the whole lens and the same optimiser state; gradients are summed over the processes
 before each step, so that the result is that of one process up to the order of the sums: after some
 steps of SGD in fp32, to 1e-5 of the lens's norm; with Muon, whose orthogonalisation is in bf16, to
-2e-2. The model may be one copy a process, its blocks sharded (``fully_shard``), or laid over devices
-(``device_map``): every process calls it equally often. A Jacobian goes backward through the model
-many times, which a sharded one does not allow; fit it on one that is whole.
+2e-2. The model may be one copy a process, its blocks sharded (``fully_shard``), or laid over
+devices (``device_map``): every process calls it equally often. A Jacobian goes backward through the
+model many times, which a sharded one does not allow; fit it on one that is whole.
 """
 
 from __future__ import annotations
