@@ -18,7 +18,6 @@ from lens_core.attention import composition_scores, head_scores, read_attention
 from lens_core.attention.induction import induction_curve
 from lens_core.attribution import (
     ablate,
-    ablate_each_head,
     direct_logit_attribution,
     intervention_effect,
     source_attribution,
@@ -201,16 +200,6 @@ def head_score(
     return float(found[score].value[layer, head])
 
 
-@measure("best_head")
-def best_head(
-    model: HookedModel, settings: Mapping[str, Any], *, score: str, on: str | None = None
-) -> str:
-    """The head with the highest score on repeated random tokens, such as L4H7."""
-    found = head_scores(asked(model, on), names=[score], n_sequences=N_SEQUENCES, control=False)
-    layer, head = found.ranking(score)[0]
-    return f"L{layer}H{head}"
-
-
 @measure("best_score")
 def best_score(
     model: HookedModel,
@@ -270,9 +259,10 @@ def copy_rise(
 
 
 @measure("parts_listed")
-def parts_listed(model: HookedModel, settings: Mapping[str, Any]) -> int:
-    """How many parts are listed to be taken away."""
-    return len(set(named_parts(str(settings.get("listed") or ""))))
+def parts_listed(model: HookedModel, settings: Mapping[str, Any], *, whole: bool = False) -> int:
+    """How many parts are listed to be taken away; ``whole`` counts MLPs and attentions alone."""
+    parts = set(named_parts(str(settings.get("listed") or "")))
+    return sum(isinstance(which, str) or not whole for _, which in parts)
 
 
 @measure("composes")
@@ -291,18 +281,6 @@ def composes(
     return float(found.scores[kind][(*earlier, *later)]) - found.baseline_mean
 
 
-@measure("difference")
-def difference(
-    model: HookedModel,
-    settings: Mapping[str, Any],
-    *,
-    target: str | None = None,
-    foil: str | None = None,
-) -> float:
-    """The target's logit minus the foil's, as the model has it."""
-    return float(attributed(model, settings, target, foil).value)
-
-
 @measure("wrote")
 def wrote(
     model: HookedModel,
@@ -317,6 +295,12 @@ def wrote(
     found = attributed(model, settings, target, foil)
     by_label = {one.label: one.value for one in found.parts} | found.by_component
     return float(sum(by_label[name.strip()] for name in part.split(",")))
+
+
+@measure("unexplained")
+def unexplained(model: HookedModel, settings: Mapping[str, Any]) -> float:
+    """What all parts together leave of the difference, relative to it."""
+    return float(attributed(model, settings, None, None).relative_residual)
 
 
 @measure("wrote_by_kind")
@@ -363,38 +347,9 @@ def total_effect(
     return float(ablated(model, settings, listed, target, foil).total_effect)
 
 
-@measure("indirect_effect")
-def indirect_effect(
-    model: HookedModel, settings: Mapping[str, Any], *, listed: str | None = None
-) -> float:
-    """What of that change is not the listed parts' own writing but what others make of it."""
-    return float(ablated(model, settings, listed).indirect_effect)
-
-
 @measure("guess_without")
 def guess_without(
     model: HookedModel, settings: Mapping[str, Any], *, listed: str | None = None
 ) -> str:
     """The model's best guess without the listed parts."""
     return str(ablated(model, settings, listed).after.top_texts[0])
-
-
-@measure("prob_without")
-def prob_without(
-    model: HookedModel,
-    settings: Mapping[str, Any],
-    *,
-    listed: str | None = None,
-    target: str | None = None,
-) -> float:
-    """The target's probability without the listed parts."""
-    return float(ablated(model, settings, listed, target).after.target_prob)
-
-
-@measure("most_needed_head")
-def most_needed_head(model: HookedModel, settings: Mapping[str, Any]) -> str:
-    """The head without which the difference falls most, such as L6H4."""
-    asks = question(model, settings, None, None)
-    found = ablate_each_head(model, token_ids(model, settings), **asks)
-    layer, head = divmod(int(found.total_effect.argmin()), model.cfg.n_heads)
-    return f"L{layer}H{head}"
