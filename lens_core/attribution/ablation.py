@@ -94,7 +94,7 @@ def ablate(
     return Ablation(
         question=run.question,
         kind=kind,
-        parts=tuple(parts),
+        parts=tuple((model.resolve_layer(layer), which) for layer, which in parts),
         positions=where,
         before=prediction(model, run.question, run.logits[None], top_k),
         after=prediction(model, run.question, rows, top_k),

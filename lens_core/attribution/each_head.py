@@ -65,7 +65,7 @@ def ablate_each_head(
         for done, layer in enumerate(layers, start=1):
             rows = _each_head(run, layer, values["z", layer])
             total[layer] = _values(run, rows).mean(1).numpy() - run.value
-            kl_nats[layer] = divergence_nats(run.logits, rows).mean(1).cpu().numpy()
+            kl_nats[layer] = divergence_nats(run.logits, rows).mean(1).numpy()
             direct[layer] = _direct(run, layer, values["z", layer]).numpy()
             if on_step is not None:
                 on_step(done, len(layers))

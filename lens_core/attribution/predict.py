@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lens_core.attribution.effects import Prediction
+from lens_core.attribution.frozen import exact
 from lens_core.attribution.result import Question
 from lens_core.attribution.trace import question_value
 from lens_core.lens.token_text import token_text
@@ -41,5 +42,5 @@ def divergence_nats(
     before: Float[Tensor, " d_vocab"], after: Float[Tensor, "draw d_vocab"]
 ) -> Float[Tensor, " draw"]:
     """KL(before || after) of the next-token distributions, from logits."""
-    reference = before.double().log_softmax(-1)
-    return (reference.exp() * (reference - after.double().log_softmax(-1))).sum(-1).clamp(min=0)
+    reference = exact(before).log_softmax(-1)
+    return (reference.exp() * (reference - exact(after).log_softmax(-1))).sum(-1).clamp(min=0)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from lens_core import HookedModel
 from lens_core.attribution import (
     AblationError,
     ablate,
@@ -100,6 +101,39 @@ def test_each_head_is_ablated_on_top_of_other_edits(gpt2):
         model.run(tokens, edits)[0, -1]
     )
     assert every.total_effect[1, 1] == pytest.approx(expected, abs=1e-5)
+
+
+def test_progress_is_told_layer_by_layer_and_can_end_the_work(gpt2):
+    """Forbids a long sweep that nobody can follow or stop."""
+    seen = []
+    ablate_each_head(
+        gpt2.hooked, gpt2.tokens[:1], on_step=lambda done, total: seen.append((done, total))
+    )
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ablate_each_head(gpt2.hooked, gpt2.tokens[:1], on_step=stop)
+
+
+def test_copying_by_induction_is_indirect_through_the_first_head():
+    """Forbids a division of effects that gives a head what its reader wrote, or finds a circuit
+    where the answer is looked up."""
+    induction = HookedModel.from_pretrained("glass-induction")
+    prompt = "seal moth deer crow wolf frog seal moth deer"
+    every = ablate_each_head(induction, prompt, "crow")
+    layers = np.abs(every.total_effect).max(1)
+    assert (layers > 5).all()
+    assert np.abs(every.direct_effect[0]).max() < 1e-6
+    assert every.direct_effect[1].min() == pytest.approx(-every.value, rel=1e-4)
+    assert every.indirect_effect[0].min() == pytest.approx(every.total_effect[0].min())
+    assert (np.abs(every.total_effect) > 1e-3).sum() == 2
+    lookup = HookedModel.from_pretrained("glass-lookup")
+    nothing = ablate_each_head(lookup, prompt)
+    assert np.abs(nothing.total_effect).max() < 1e-4
+    assert np.abs(nothing.kl_nats).max() < 1e-6
 
 
 def test_mean_ablation_puts_the_mean_over_all_tokens(gpt2, corpus):
