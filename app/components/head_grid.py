@@ -165,7 +165,7 @@ def head_grid_data(view: HeadGridView, selected: Edge) -> dict[str, Any]:
         "top": round(top, 6),
         "prompts": [_prompt(prompt, top, (n_layers, n_heads)) for prompt in view.prompts],
         "scores": [
-            {"name": s.name, "definition": s.definition, "values": rounded(s.values)}
+            {"name": s.name, "definition": s.definition, "values": rounded(s.values, 3)}
             for s in view.scores
         ],
         "options": asdict(view.options),
@@ -209,7 +209,8 @@ def _small(values: Values) -> Values:
         return values
     side = -(-n_tokens // block)
     room = ((0, 0), (0, 0), (0, side * block - n_tokens), (0, side * block - n_tokens))
-    causal = np.tril(np.nan_to_num(values))
-    blocks = np.pad(causal, room).reshape(n_layers, n_heads, side, block, side, block)
-    pooled: Values = blocks.max(axis=(3, 5))
+    causal = np.pad(np.tril(np.nan_to_num(values)), room)
+    pooled: Values = np.zeros((n_layers, n_heads, side, side), dtype=causal.dtype)
+    for row, column in np.ndindex(block, block):
+        np.maximum(pooled, causal[..., row::block, column::block], out=pooled)
     return pooled
