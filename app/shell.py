@@ -93,10 +93,15 @@ def link(page: str, label: str, *, icon: str | None = None) -> None:
     st.page_link(PAGES / f"{page}.py", label=label, icon=icon, query_params=carried())
 
 
+# The selection: of any lab that has such a control, under the name that it has there.
+_SELECTION = ("layer", "head", "dest", "src", "position", "target", "foil")
+
+
 def carried() -> dict[str, str]:
-    """What travels from lab to lab: the model and the case-file prompt, unless they are default."""
+    """What travels from lab to lab, unless it is default: model, case-file prompt, selection."""
     names = ("model", "prompt")
     values = {name: st.session_state.get(name) or st.query_params.get(name) for name in names}
+    values |= {name: st.query_params.get(name) for name in _SELECTION}
     return {name: str(value) for name, value in values.items() if value and value != DEFAULT_MODEL}
 
 

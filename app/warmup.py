@@ -8,6 +8,18 @@ import threading
 
 log = logging.getLogger(__name__)
 _started = threading.Lock()
+_importing = threading.Lock()
+
+
+def heavy_imports() -> None:
+    """Import torch and transformers, one thread at a time.
+
+    Two threads that import different parts of transformers at once can each find the other's half
+    done, and fail. A page that imports more of lens_core waits here first.
+    """
+    with _importing:
+        import lens_core.model.loading
+        import lens_core.plots  # noqa: F401  (with it the analyses that the figures show)
 
 
 def start() -> None:
@@ -19,13 +31,13 @@ def start() -> None:
 def warm_up() -> None:
     """Import the heavy packages, load the shipped model for all visitors and read one prompt."""
     try:
+        heavy_imports()
         from app.lens_cache import cached_lens
         from app.models import DEFAULT_MODEL, load_model
         from app.presets import PRESETS
 
         model = load_model(DEFAULT_MODEL)
         cached_lens(model, PRESETS[0].prompt)
-        import lens_core.plots  # noqa: F401  (plotly, and numpy's parts that it uses)
     except Exception:
         # A visitor who needs what failed here gets the same error, said politely.
         log.exception("warm-up failed")

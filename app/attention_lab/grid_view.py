@@ -9,7 +9,7 @@ from app.attention_cache import ask
 from app.attention_lab import kept
 from app.attention_lab.asked import Scene
 from app.attention_lab.maps import choice
-from app.attention_lab.measured import standard_scores
+from app.attention_lab.measured import redraw_when_done, standard_scores
 from app.attention_lab.offers import offer_block
 from app.attention_lab.selection import take_edge
 from app.attention_lab.settings import SHOWS, Settings
@@ -76,8 +76,7 @@ def draw(scene: Scene) -> None:
         on_options=lambda: _keep_grid(orders),
     )
     if not columns:
-        st.caption(":material/hourglass_empty: What kind of head each is, is being measured; the "
-                   "grid can be sorted by it in a moment.")  # fmt: skip
+        redraw_when_done(standard_scores(scene.model), "Scoring the heads, to sort the grid by")
     zoom(scene, values, kind, ZOOM_KEY, link=_LINK)
     offer_block(scene)
 
@@ -88,7 +87,7 @@ def zoom(scene: Scene, values: np.ndarray, kind: ValueKind, key: str, *, link: s
     guesses = attention.top_tokens
     head_view(
         HeadView(
-            title=f"Layer {edge['layer']}, head {edge['head']}",
+            title=scene.model.cfg.name,
             prompt=scene.settings.prompt,
             tokens=attention.tokens,
             layer=edge["layer"],
@@ -146,8 +145,11 @@ def _other(scene: Scene) -> AttentionResult | None:
 
 def _columns(scene: Scene) -> tuple[HeadScoreColumn, ...]:
     job = standard_scores(scene.model)
-    if not job.finished.is_set() or job.result is None:
+    if not job.finished.is_set():
         return ()
+    if job.error is not None:
+        raise job.error
+    assert job.result is not None
     return tuple(
         HeadScoreColumn(score.kind.label, score.value, score.kind.definition)
         for score in job.result.result.values()

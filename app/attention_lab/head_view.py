@@ -149,7 +149,7 @@ def _averaged(scene: Scene) -> None:
     found, edge = averaged(scene), scene.edge
     head_view(
         HeadView(
-            title=f"Layer {edge['layer']}, head {edge['head']}, mean over {n_prompts} prompts",
+            title=f"Mean over {n_prompts} prompts",
             prompt=scene.settings.prompt,
             tokens=found.labels,
             layer=edge["layer"],

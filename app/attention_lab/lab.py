@@ -131,5 +131,4 @@ def _choose_view(first_view: str) -> str:
         persist_state="page",
         help="  \n".join(f"**{name}**: {what}" for name, what in VIEWS.items()),
     )
-    st.caption(f"{VIEWS[view or first_view].capitalize()}.")
     return view or first_view

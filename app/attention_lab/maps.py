@@ -10,6 +10,7 @@ import streamlit as st
 
 from app.attention_lab.parts import head_label
 from app.attention_lab.selection import take_cell
+from app.attention_lab.settings import Settings
 from app.components.edge import Edge
 from app.components.number_grid import NumberCell, NumberGrid, number_grid
 from app.theme import is_dark
@@ -79,18 +80,19 @@ def _cell(
 
 
 def choice(label: str, options: dict[str, str], key: str) -> str:
-    """A row of choices, the first one given; each explains itself in the help."""
+    """A row of choices that begins as the settings do; each explains itself in the help."""
+    start = str(getattr(Settings(), key))
     kept = st.session_state.get(key)
     if kept is not None and kept not in options:
         del st.session_state[key]
     chosen = st.segmented_control(
         label,
         list(options),
-        default=next(iter(options)),
+        default=start,
         required=True,
         key=key,
         bind="query-params",
         persist_state="page",
         help="  \n".join(f"**{name}**: {what}" for name, what in options.items()),
     )
-    return chosen or next(iter(options))
+    return chosen or start

@@ -34,7 +34,7 @@ def settled(job: Job[Answer[Result]], what: str, draw: Callable[[Answer[Result]]
     if job.finished.is_set():
         _draw(job, draw)
     else:
-        _wait(job, what, time.monotonic())
+        redraw_when_done(job, what)
 
 
 def _draw(job: Job[Answer[Result]], draw: Callable[[Answer[Result]], None]) -> None:
@@ -42,6 +42,12 @@ def _draw(job: Job[Answer[Result]], draw: Callable[[Answer[Result]], None]) -> N
         raise job.error
     assert job.result is not None
     draw(job.result)
+
+
+def redraw_when_done(job: Job[Answer[Result]], what: str) -> None:
+    """Say that it is at work and for how long; the page is drawn anew once it is done."""
+    if not job.finished.is_set():
+        _wait(job, what, time.monotonic())
 
 
 @st.fragment(run_every=_POLL_S)

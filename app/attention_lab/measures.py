@@ -63,8 +63,8 @@ def named_parts(listed: str) -> list[tuple[int, Any]]:
     """``6.3 L7H1 mlp0 attn2`` as (layer, head or "mlp" or "attn"); ValueError for what is else."""
     parts: list[tuple[int, Any]] = []
     for name in re.split(r"[\s,;]+", listed.strip()):
-        of_head = re.fullmatch(r"L?(\d+)[.H](\d+)", name)
-        whole = re.fullmatch(r"(mlp|attn)(\d+)", name)
+        of_head = re.fullmatch(r"l?(\d+)[.h](\d+)", name.lower())
+        whole = re.fullmatch(r"(mlp|attn)(\d+)", name.lower())
         if of_head:
             parts.append((int(of_head[1]), int(of_head[2])))
         elif whole:

@@ -41,8 +41,8 @@ def _curve(scene: Scene, answer: Answer[InductionCurve]) -> None:
     drop = found.before.drop
     st.markdown(
         f"The second copy costs **{drop.value:.2f}** nats a token less than the first (95% "
-        f"{drop.low:.2f} to {drop.high:.2f}). Without {name} the first copy costs "
-        f"**{first.value:+.2f}** nats more ({first.low:+.2f} to {first.high:+.2f}) and the second "
+        f"{drop.low:.2f} to {drop.high:.2f}). Without {name} the first copy's loss moves by "
+        f"**{first.value:+.2f}** nats ({first.low:+.2f} to {first.high:+.2f}) and the second's by "
         f"**{second.value:+.2f}** ({second.low:+.2f} to {second.high:+.2f})."
     )
     st.caption(

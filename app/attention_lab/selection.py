@@ -8,6 +8,7 @@ import streamlit as st
 
 from app.attention_lab.settings import HEAD, Settings
 from app.components.edge import read_edge
+from app.lesson.state import granted
 from lens_core.attention import AttentionResult
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def fresh(prompt: str) -> None:
     """Positions of another prompt are let go of. To be called before the controls are drawn."""
     state = st.session_state
     if state.get(_SEEN, prompt) != prompt:
-        for key in (DEST, SRC, POSITION):
+        for key in {DEST, SRC, POSITION} - set(granted()):
             state[key] = None
     state[_SEEN] = prompt
 

@@ -40,8 +40,8 @@ def draw(scene: Scene) -> None:
         st.markdown(f"**Looking at {plain(visible(ov.token))} makes likelier** (OV)")
         st.dataframe(_table(ov.promoted, ov.promoted_logits, "logit"), hide_index=True)
         st.caption(
-            f"Least likely: {_listed(ov.suppressed)}. The token itself has rank {ov.own_rank:,}: "
-            + ("a head that copies." if ov.own_rank <= 5 else "not copied, as far as this tells.")
+            f"Least likely: {_listed(ov.suppressed)}. Of {scene.model.cfg.d_vocab:,} tokens the "
+            f"token itself is number {ov.own_rank:,}; in a head that copies it is the first."
         )
     with right:
         st.markdown(f"**{plain(visible(qk.token))} would look at** (QK)")

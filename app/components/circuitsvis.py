@@ -45,6 +45,7 @@ tr {{ background: #fff !important; }}
 </html>"""
 # JSON that may stand inside a script element: nothing in it can end the script or its line.
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+_LOOK_ALIKES = str.maketrans({"<": "‹", ">": "›", "&": "＆", '"': "”", "'": "’"})
 # JSON has no infinity; no token of a page is less likely than this.
 _LEAST_LOGPROB = -1e4
 # Beyond these the frame takes seconds to draw, and longer still under the pointer.
@@ -114,11 +115,12 @@ def attention_heads_html(data: AttentionHeads) -> str:
         raise ValueError(f"At most {MOST_HEADS} heads and {MOST_TOKENS} tokens can be drawn.")
     if np.shape(data.pattern) != (n_heads, n_tokens, n_tokens) or len(data.names) != n_heads:
         raise ValueError("Patterns are [heads, tokens, tokens], with a name for each head.")
-    # CircuitsVis sets every token of this view as HTML too.
+    # CircuitsVis sets a token as HTML in one place and as text in another: no entity reads well in
+    # both, so what could be markup is replaced by what looks alike.
     props = {
-        "tokens": [html.escape(token) for token in data.tokens],
+        "tokens": [token.translate(_LOOK_ALIKES) for token in data.tokens],
         "attention": np.round(np.nan_to_num(np.asarray(data.pattern, float)), 4).tolist(),
-        "attentionHeadNames": [html.escape(name) for name in data.names],
+        "attentionHeadNames": [name.translate(_LOOK_ALIKES) for name in data.names],
         "maxValue": 1,
         "minValue": -1,
         "maskUpperTri": True,

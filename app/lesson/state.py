@@ -16,7 +16,8 @@ from app.lesson.measures import Measure, Value, measures
 if TYPE_CHECKING:
     from lens_core import HookedModel
 
-_PROGRESS, _PRESENT, _WANTED = "lesson_progress", "lesson_present", "lesson_wanted"
+_PROGRESS, _PRESENT = "lesson_progress", "lesson_present"
+_WANTED, _GRANTED = "lesson_wanted", "lesson_granted"
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,16 @@ def want(settings: Mapping[str, Any]) -> None:
 
 def grant() -> None:
     """Set the controls that are wanted. To be called before the lab draws them."""
-    for key, value in st.session_state.pop(_WANTED, {}).items():
+    wanted = st.session_state.pop(_WANTED, {})
+    for key, value in wanted.items():
         st.session_state[key] = value
+    st.session_state[_GRANTED] = tuple(wanted)
+
+
+def granted() -> tuple[str, ...]:
+    """The controls that were set for this run: a new prompt does not reset them."""
+    names: tuple[str, ...] = st.session_state.get(_GRANTED, ())
+    return names
 
 
 def bench(lesson: Lesson) -> Bench:
