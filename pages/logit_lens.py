@@ -3,10 +3,12 @@
 import streamlit as st
 
 from app.lesson import draw_lesson, load_lesson
+from app.warmup import heavy_imports
 
 
 def _lab():
     with st.skeleton(height=420):
+        heavy_imports()
         # Imported here and not above: with it comes torch, and the text should be there before.
         from app.lens_lab import lens_column
     return lens_column()
