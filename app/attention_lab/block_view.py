@@ -12,7 +12,7 @@ from app.attention_lab.asked import Scene
 from app.attention_lab.maps import choice, head_map
 from app.attention_lab.measured import settled
 from app.attention_lab.parts import PartNames, head_label, listed_parts, part_label
-from app.attention_lab.selection import take_edge
+from app.attention_lab.selection import take_thumbnail
 from app.attention_lab.settings import BLOCKED, KINDS
 from app.components.head_grid import GridOptions, HeadGridView, HeadPrompt, head_grid
 from app.errors import plain
@@ -250,7 +250,7 @@ def _both(scene: Scene) -> None:
         ),
         selected=scene.edge,
         key=DOWNSTREAM_KEY,
-        on_choose=lambda: take_edge(DOWNSTREAM_KEY, scene.attention, opens=True),
+        on_choose=lambda: take_thumbnail(DOWNSTREAM_KEY, scene.attention, opens=True),
     )
 
 

@@ -11,7 +11,7 @@ from app.attention_lab.asked import Scene
 from app.attention_lab.maps import choice
 from app.attention_lab.measured import redraw_when_done, standard_scores
 from app.attention_lab.offers import offer_block
-from app.attention_lab.selection import take_edge
+from app.attention_lab.selection import take_edge, take_thumbnail
 from app.attention_lab.settings import SHOWS, Settings
 from app.components.head_grid import (
     HeadGridView,
@@ -72,7 +72,7 @@ def draw(scene: Scene) -> None:
         ),
         selected=scene.edge,
         key=GRID_KEY,
-        on_choose=lambda: take_edge(GRID_KEY, attention),
+        on_choose=lambda: take_thumbnail(GRID_KEY, attention),
         on_options=lambda: _keep_grid(orders),
     )
     if not columns:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from app.attention_lab.settings import HEAD, Settings
-from app.components.edge import read_edge
+from app.components.edge import Edge, read_edge
 from app.lesson.state import granted
 from lens_core.attention import AttentionResult
 
@@ -87,14 +87,27 @@ def _place(label: str, key: str, n_tokens: int, placeholder: str, what: str) -> 
     )
 
 
-def take_edge(component: str, attention: AttentionResult, *, opens: bool = False) -> None:
-    """What a click in a component of attention chose; ``opens``: the head's view comes next."""
+def take_edge(component: str, attention: AttentionResult) -> None:
+    """The head and the edge that a click in a head's view chose."""
+    edge = _sent(component, attention)
+    if edge is not None:
+        take_head(edge["layer"], edge["head"], opens=False)
+        st.session_state[DEST], st.session_state[SRC] = edge["dest"], edge["src"]
+
+
+def take_thumbnail(component: str, attention: AttentionResult, *, opens: bool = False) -> None:
+    """The head that a click in the grid chose; ``opens``: its view comes next.
+
+    The edge stays as it was: without a source, each head shows its own strongest.
+    """
+    edge = _sent(component, attention)
+    if edge is not None:
+        take_head(edge["layer"], edge["head"], opens=opens)
+
+
+def _sent(component: str, attention: AttentionResult) -> Edge | None:
     sent = st.session_state[component].chosen
-    edge = read_edge(sent, attention.n_layers, attention.n_heads, len(attention.tokens))
-    if edge is None:
-        return
-    take_head(edge["layer"], edge["head"], opens=opens)
-    st.session_state[DEST], st.session_state[SRC] = edge["dest"], edge["src"]
+    return read_edge(sent, attention.n_layers, attention.n_heads, len(attention.tokens))
 
 
 def take_cell(component: str, n_layers: int, n_heads: int, *, opens: bool = True) -> None:
