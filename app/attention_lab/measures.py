@@ -76,7 +76,7 @@ def named_parts(listed: str) -> list[tuple[int, Any]]:
 
 def question(
     model: HookedModel, settings: Mapping[str, Any], target: str | None, foil: str | None
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """Target and foil as token ids: without a target the best guess, without a foil the next."""
     target = str(settings.get("target") or FINAL) if target is None else target
     foil = str(settings.get("foil") or "") if foil is None else foil
