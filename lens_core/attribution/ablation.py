@@ -74,21 +74,20 @@ def ablate(
         AblationError: no such part, no corpus where one is needed, or none of its prompts is long
             enough.
         AttributionError, TokenError: as `direct_logit_attribution`.
+
+    Example:
+        >>> effect = ablate(model, prompt, [(6, 4)], " Paris")  # doctest: +SKIP
+        >>> effect.direct_effect, effect.indirect_effect  # doctest: +SKIP
     """
+    chosen = choose_parts(model, parts)
     with torch.no_grad():
         run = trace(model, prompt_or_tokens, target, foil, position, interventions)
-        chosen = choose_parts(model, parts)
         where = _positions(positions, run.tokens.shape[1])
         values = replacements(
             model, chosen, run.tokens, kind=kind, corpus=corpus, seed=seed, n_draws=n_draws
         )
-        n = max(len(value) for value in values.values())
-        rows = torch.stack(
-            [_rerun(run, edits_of(values, chosen, draw, where)) for draw in range(n)]
-        )
-        changes = torch.zeros(n, model.cfg.d_model, dtype=torch.float64)
-        if where is None or run.question.position in where:
-            changes = sum((_written(run, place, chosen, values) for place in chosen), changes)
+        rows = torch.stack([_rerun(run, edits) for edits in _draws(values, chosen, where)])
+        changes = _changes(run, chosen, values, where)
         end = run.at("resid_post", model.cfg.n_layers - 1)
         renormed = head_logits(model, (end + changes).to(model.cfg.device))
     return Ablation(
@@ -162,6 +161,13 @@ def edits_of(
     return edits
 
 
+def _draws(
+    values: Values, chosen: Chosen, positions: Sequence[int] | None
+) -> list[list[Intervention]]:
+    n_draws = max(len(value) for value in values.values())
+    return [edits_of(values, chosen, draw, positions) for draw in range(n_draws)]
+
+
 def _positions(positions: Sequence[int] | None, n_positions: int) -> tuple[int, ...] | None:
     if positions is None:
         return None
@@ -175,6 +181,18 @@ def _rerun(run: Trace, edits: Sequence[Intervention]) -> Float[Tensor, " d_vocab
     last = run.question.position == run.tokens.shape[1] - 1
     logits = run.model.run(run.tokens, (*run.interventions, *edits), last_logits_only=last)
     return logits[0, -1 if last else run.question.position].float()
+
+
+def _changes(
+    run: Trace, chosen: Chosen, values: Values, positions: Sequence[int] | None
+) -> Float[Tensor, "draw d_model"]:
+    """What changes in the last residual stream if nothing reacts to the ablation."""
+    n_draws = max(len(value) for value in values.values())
+    changes = torch.zeros(n_draws, run.model.cfg.d_model, dtype=torch.float64)
+    if positions is None or run.question.position in positions:
+        for place in chosen:
+            changes += _written(run, place, chosen, values)
+    return changes
 
 
 def _written(

@@ -33,6 +33,10 @@ def accumulated(
     Through the last state's norm held fixed, the steps are the parts of
     `direct_logit_attribution`; through each state's own norm it is the logit lens (nostalgebraist
     2020). The arguments and errors are those of `direct_logit_attribution`.
+
+    Example:
+        >>> path = accumulated(model, prompt, " Paris", " Rome")  # doctest: +SKIP
+        >>> dict(zip(path.labels, path.steps))  # doctest: +SKIP
     """
     run = trace(model, prompt_or_tokens, target, foil, position, interventions)
     labels, layers, states = _states(run)

@@ -47,6 +47,10 @@ def ablate_each_head(
 
     Args:
         on_step: ``on_step(done, total)`` after each layer; what it raises ends the work.
+
+    Example:
+        >>> every = ablate_each_head(model, prompt, " Paris")  # doctest: +SKIP
+        >>> every.total_effect.min(), every.direct_effect.min()  # doctest: +SKIP
     """
     with torch.no_grad():
         run = trace(model, prompt_or_tokens, target, foil, position, interventions)

@@ -87,6 +87,14 @@ def intervention_effect(
     Args:
         edits: what to compare: in the second run only, after `interventions`, which are in both.
         target: None: the best guess before the edits.
+
+    Raises:
+        InterventionError, InterventionNotAppliedError: an edit cannot apply, or applied nowhere.
+        AttributionError, TokenError: as `direct_logit_attribution`.
+
+    Example:
+        >>> edge = block_attention(6, 4, dest=5, src=2)
+        >>> intervention_effect(model, prompt, [edge]).total_effect  # doctest: +SKIP
     """
     tokens = one_prompt(model, prompt_or_tokens)
     place = resolve_position(position, tokens.shape[1])

@@ -37,6 +37,9 @@ def source_attribution(
     Raises:
         AttributionError: also if the layer has no heads that can be told apart.
         UnknownSiteError: there is no such layer or head.
+
+    Example:
+        >>> source_attribution(model, prompt, " Paris", layer=6, head=4).values  # doctest: +SKIP
     """
     layer = part_layer(model, layer, "z")
     check_head(model, head)
@@ -74,6 +77,9 @@ def neuron_attribution(
 
     Raises:
         AttributionError: also if the layer's neurons cannot be told apart (mixtures of experts).
+
+    Example:
+        >>> neuron_attribution(model, prompt, " Paris", layer=6).neurons  # doctest: +SKIP
     """
     layer = part_layer(model, layer, "mlp_post")
     sites = [("mlp_post", layer), ("mlp_out", layer)]
