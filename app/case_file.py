@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from app.errors import plain
 from app.presets import Preset
+
+if TYPE_CHECKING:
+    from lens_core import HookedModel
 
 KEY = "prompt"
 
@@ -59,6 +63,31 @@ def invitation(presets: Sequence[Preset]) -> None:
                 on_click=_set_prompt,
                 args=(preset.prompt,),
             )
+
+
+def note_unknown_words(model: HookedModel, prompt: str) -> None:
+    """Say so where the model reads words of the prompt as its unknown token, and offer others.
+
+    A glass model has a few dozen words, and the case file's prompt was written for another model.
+    """
+    unknown = model.tokenizer.unk_token_id
+    if unknown is None or unknown in (model.tokenizer.bos_token_id, model.tokenizer.eos_token_id):
+        return
+    n_unknown = int((model.to_tokens(prompt) == unknown).sum())
+    if not n_unknown:
+        return
+    special = set(model.tokenizer.all_special_ids)
+    ids = [i for i in range(model.cfg.d_vocab) if i not in special]
+    words = [model.to_string([i]) for i in ids]
+    known = " ".join((*words[:3], words[0]))
+    what = "word" if n_unknown == 1 else "words"
+    st.info(
+        f"{plain(model.cfg.name)} knows {len(words)} words and reads {n_unknown} {what} of this "
+        f"prompt as {plain(str(model.tokenizer.unk_token))}. Some that it knows: "
+        f"{plain(', '.join(words[:12]))}.",
+        icon=":material/info:",
+    )
+    st.button(f"Try {plain(known)}", key="known_words", on_click=_set_prompt, args=(known,))
 
 
 def _set_prompt(prompt: str) -> None:

@@ -22,7 +22,7 @@ from app.attention_lab import (
 )
 from app.attention_lab.asked import Scene, scene_of
 from app.attention_lab.settings import ANSWER, BLOCK, GRID, HEAD, SCORES, VIEWS
-from app.case_file import case_file, invitation
+from app.case_file import case_file, invitation, note_unknown_words
 from app.errors import plain, polite_errors
 from app.lens_cache import tokens_of
 from app.lesson.state import LabState
@@ -71,6 +71,7 @@ def attention_column(presets: Sequence[Preset], *, first_view: str) -> LabState 
 
 
 def _lab(model: HookedModel, prompt: str, first_view: str) -> LabState:
+    note_unknown_words(model, prompt)
     kept.restore()
     view = _choose_view(first_view)
     selection.choose_head(model)

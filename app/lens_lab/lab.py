@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app.case_file import case_file, invitation
+from app.case_file import case_file, invitation, note_unknown_words
 from app.errors import plain, polite_errors
 from app.lens_lab.cell import arithmetic, figures
 from app.lens_lab.controls import choose_cell, main_controls, more_controls
@@ -47,6 +47,7 @@ def lens_lab(prompt: str) -> LabState | None:
 
 
 def _lab(model: HookedModel, prompt: str) -> LabState:
+    note_unknown_words(model, prompt)
     lens_kind, color = main_controls(model)
     notes, grid_slot, figures_slot = st.container(), st.container(), st.container()
     with st.expander("More settings"):

@@ -154,8 +154,9 @@ def _top_of(
     """
     n_whole = values.shape[-1] // _BLOCK
     if n_whole <= k:
-        whole = values.topk(k, dim=-1)
-        return whole.values, whole.indices
+        # Stable, since hand-made models of few words have ties: the lower id first, as in argmax.
+        whole = values.sort(dim=-1, descending=True, stable=True)
+        return whole.values[:, :k], whole.indices[:, :k]
     blocks = values[:, : n_whole * _BLOCK].unflatten(-1, (n_whole, _BLOCK))
     best = blocks.amax(-1).topk(k, dim=-1).indices
     within = torch.arange(_BLOCK, device=values.device)

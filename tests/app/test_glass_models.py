@@ -18,3 +18,13 @@ def test_the_lens_page_opens_with_a_glass_model(open_page, truth):
     assert not at.error
     grid = json.loads(at.get("bidi_component")[0].proto.json)
     assert grid["vocab"][grid["final"][-1]] == ("owl" if truth.circuit else "frog")
+
+
+def test_a_prompt_in_unknown_words_is_explained_with_a_way_out(open_page):
+    """Forbids a page full of question marks that does not say why."""
+    name = INDUCTION_TRUTH.name
+    at = open_page("logit_lens", model=name, prompt="fox owl Paris fox")
+    assert any("reads 1 word of this prompt as" in info.value for info in at.info)
+    at.button(key="known_words").click().run()
+    assert not [info for info in at.info if "reads" in info.value]
+    assert not at.exception
