@@ -17,13 +17,14 @@ from lens_core import HookedModel
 from lens_core.attention import composition_scores, head_scores, read_attention
 from lens_core.attention.induction import induction_curve
 from lens_core.attribution import (
+    AblationError,
     ablate,
     direct_logit_attribution,
     intervention_effect,
     source_attribution,
 )
 from lens_core.interventions import zero
-from lens_core.model.errors import TokenError
+from lens_core.model.errors import TokenError, UnknownSiteError
 
 # What the lab's target says when no word is named.
 FINAL = "final answer"
@@ -51,16 +52,22 @@ def word_id(model: HookedModel, word: str) -> int:
         return model.to_single_token(word.strip())
 
 
-def chosen(settings: Mapping[str, Any], layer: int | None, head: int | None) -> tuple[int, int]:
-    """Layer and head as named, or those of the settings."""
-    return (
-        int(settings.get("layer") or 0) if layer is None else layer,
-        int(settings.get("head") or 0) if head is None else head,
-    )
+def chosen(
+    model: HookedModel, settings: Mapping[str, Any], layer: int | None, head: int | None
+) -> tuple[int, int]:
+    """Layer and head as named, or those of the settings. Raises UnknownSiteError."""
+    layer = int(settings.get("layer") or 0) if layer is None else layer
+    head = int(settings.get("head") or 0) if head is None else head
+    if layer >= model.cfg.n_layers or head >= model.cfg.n_heads:
+        raise UnknownSiteError(
+            f"This is about L{layer}H{head}, and {model.cfg.name} has {model.cfg.n_layers} layers "
+            f"of {model.cfg.n_heads} heads; choose another model at the left."
+        )
+    return layer, head
 
 
 def named_parts(listed: str) -> list[tuple[int, Any]]:
-    """``6.3 L7H1 mlp0 attn2`` as (layer, head or "mlp" or "attn"); ValueError for what is else."""
+    """``6.3 L7H1 mlp0 attn2`` as (layer, head or "mlp" or "attn"); AblationError for the rest."""
     parts: list[tuple[int, Any]] = []
     for name in re.split(r"[\s,;]+", listed.strip()):
         of_head = re.fullmatch(r"l?(\d+)[.h](\d+)", name.lower())
@@ -70,7 +77,7 @@ def named_parts(listed: str) -> list[tuple[int, Any]]:
         elif whole:
             parts.append((int(whole[2]), "mlp" if whole[1] == "mlp" else "attn"))
         elif name:
-            raise ValueError(f"{name!r} is no part; write 6.3 for a head or mlp0 for an MLP.")
+            raise AblationError(f"{name!r} is no part; write 6.3 for a head or mlp0 for an MLP.")
     return parts
 
 
@@ -124,7 +131,7 @@ def attention_to(
 ) -> float:
     """Share of a token's attention that a head gives to all places of a word, 0 to 1."""
     found = read_attention(model, token_ids(model, settings))
-    row = found.pattern[(*chosen(settings, layer, head), position)]
+    row = found.pattern[(*chosen(model, settings, layer, head), position)]
     here = [text.strip() == word.strip() for text in found.tokens]
     return float(row[here].sum())
 
@@ -140,7 +147,7 @@ def looks_at(
 ) -> str:
     """The token that a head looks at most from a position."""
     found = read_attention(model, token_ids(model, settings))
-    row = found.pattern[(*chosen(settings, layer, head), position)]
+    row = found.pattern[(*chosen(model, settings, layer, head), position)]
     return str(found.tokens[int(row.argmax())])
 
 
@@ -152,12 +159,10 @@ def first_share(
     layer: int | None = None,
     head: int | None = None,
 ) -> float:
-    """Share of attention on the first token, mean over the tokens after it; of one head, of a
-    layer's heads, or of all."""
+    """Share of a head's attention on the first token, mean over the tokens after it."""
     found = read_attention(model, token_ids(model, settings))
-    shares = found.pattern[:, :, 1:, 0].mean(-1)
-    shares = shares if layer is None else shares[layer : layer + 1]
-    return float(shares.mean() if head is None else shares[:, head].mean())
+    layer, head = chosen(model, settings, layer, head)
+    return float(found.pattern[layer, head, 1:, 0].mean())
 
 
 @measure("heads_on_first")
@@ -177,7 +182,7 @@ def head_varies(
 ) -> float:
     """How much what a head writes differs from token to token: the mean distance from its mean,
     relative to the length of that mean. The first token is left out."""
-    layer, head = chosen(settings, layer, head)
+    layer, head = chosen(model, settings, layer, head)
     _, cache = model.run_with_cache(token_ids(model, settings), names=[("head_out", layer)])
     written = cache["head_out", layer][0, 1:, head].float()
     return float((written - written.mean(0)).norm(dim=-1).mean() / written.mean(0).norm())
@@ -194,9 +199,10 @@ def head_score(
     on: str | None = None,
 ) -> float:
     """A head's score on repeated random tokens; `lens_core.attention` says what each score is."""
-    layer, head = chosen(settings, layer, head)
+    model = asked(model, on)
+    layer, head = chosen(model, settings, layer, head)
     score = str(settings.get("score") or "induction") if score is None else score
-    found = head_scores(asked(model, on), names=[score], n_sequences=N_SEQUENCES, control=False)
+    found = head_scores(model, names=[score], n_sequences=N_SEQUENCES, control=False)
     return float(found[score].value[layer, head])
 
 
@@ -294,7 +300,10 @@ def wrote(
     ``norm bias``; several with commas between."""
     found = attributed(model, settings, target, foil)
     by_label = {one.label: one.value for one in found.parts} | found.by_component
-    return float(sum(by_label[name.strip()] for name in part.split(",")))
+    names = [name.strip() for name in part.split(",")]
+    if missing := [name for name in names if name not in by_label]:
+        raise UnknownSiteError(f"{model.cfg.name} has no {missing[0]}; choose another model.")
+    return float(sum(by_label[name] for name in names))
 
 
 @measure("unexplained")
@@ -327,7 +336,7 @@ def wrote_from(
     head: int | None = None,
 ) -> float:
     """What a head wrote of the difference from all places of a word."""
-    layer, head = chosen(settings, layer, head)
+    layer, head = chosen(model, settings, layer, head)
     asks = question(model, settings, None, None)
     found = source_attribution(model, token_ids(model, settings), layer=layer, head=head, **asks)
     here = [text.strip() == word.strip() for text in found.question.tokens]

@@ -10,6 +10,8 @@ from app.attention_lab.parts import listed_parts
 from app.attention_lab.settings import Settings
 from app.lesson import load_lesson
 from app.lesson.measures import measures
+from lens_core.attribution import AblationError
+from lens_core.model.errors import UnknownSiteError
 
 LESSONS = ("attention-heads", "induction", "attribution")
 KNOWN = {field.name for field in fields(Settings)}
@@ -44,8 +46,16 @@ def test_parts_are_named_as_in_the_lab(tiny_world):
     text = "6.3 L7H1, mlp0;attn2 l4h6 MLP3"
     assert tuple(named_parts(text)) == listed_parts(tiny_world, text)
     assert named_parts("") == []
-    with pytest.raises(ValueError, match="no part"):
+    with pytest.raises(AblationError, match="no part"):
         named_parts("6.3 Paris")
+
+
+def test_a_head_that_a_model_does_not_have_is_said_politely(ask):
+    """Forbids an apology where a lesson about one model is asked of a smaller one."""
+    with pytest.raises(UnknownSiteError, match="choose another model"):
+        ask("head_score", "", score="induction", layer=4, head=1, on=GLASS)
+    with pytest.raises(UnknownSiteError, match="mlp 9"):
+        ask("wrote", LIST, part="mlp 9")
 
 
 def test_scores_know_the_glass_circuit_from_its_null_twin(ask):
