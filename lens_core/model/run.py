@@ -7,15 +7,16 @@ without a lock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from lens_core.interventions.bind import BoundEdit, BoundLowRank
+from lens_core.interventions.bind import BoundLowRank
 from lens_core.model.sites import SiteKey
 
 Place = tuple[str, int | None]
@@ -36,11 +37,21 @@ class StopRun(Exception):
         self.resid = resid
 
 
+class SiteEdit(Protocol):
+    """An edit of one site: what it is called in reports, and whether it was reached."""
+
+    edit: Any
+    applied: bool
+
+    def apply(self, x: Tensor, offset: int) -> Tensor:
+        """Edit `x` (which the run owns), whose first position is the absolute one `offset`."""
+
+
 @dataclass
 class Visit:
     """What to do when a site is reached."""
 
-    edits: list[BoundEdit] = field(default_factory=list)
+    edits: list[SiteEdit] = field(default_factory=list)
     record: bool = False
 
 
@@ -58,12 +69,14 @@ class Run:
         grad: recorded tensors stay in the autograd graph, on the path to the logits.
         copied: sites whose tensors the model changes in place afterwards.
         head_input: not None: skip the whole decoder, and hand this to the unembedding.
+        enter: given each block's layer and input, returns the input to use; rows may join there.
     """
 
     __slots__ = (
         "batch",
         "cache",
         "copied",
+        "enter",
         "grad",
         "head_input",
         "low_rank",
@@ -92,6 +105,7 @@ class Run:
         self.plan: dict[Place, Visit] = {}
         self.low_rank: dict[Place, list[BoundLowRank]] = {}
         self.softmax_layers: set[int | None] = set()
+        self.enter: Callable[[int, Tensor], Tensor] | None = None
         self.cache: dict[SiteKey, Tensor] = {}
 
     @property
@@ -162,7 +176,7 @@ class Run:
             return x
         return self.visit(site, layer, x.transpose(1, 2)).transpose(1, 2)
 
-    def bound_edits(self) -> Iterator[BoundEdit | BoundLowRank]:
+    def bound_edits(self) -> Iterator[SiteEdit | BoundLowRank]:
         """Every intervention of this run."""
         for todo in self.plan.values():
             yield from todo.edits

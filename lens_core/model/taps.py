@@ -240,6 +240,8 @@ def _block_forward(module: Any, *args: Any, **kwargs: Any) -> Any:
         return (hidden, *[None] * (tap.n_outputs - 1)) if tap.n_outputs else hidden
     if tap.layer == run.start and run.resid is not None:
         hidden = run.resid
+    if run.enter is not None:
+        hidden = run.enter(tap.layer, hidden)
     if run.stop == tap.layer:
         raise StopRun(hidden)
     if run.grad and not hidden.requires_grad:
