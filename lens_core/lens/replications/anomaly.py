@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from lens_core.lens.errors import LensDataError
-from lens_core.lens.head import head_logits
-from lens_core.lens.read import OnStep
-from lens_core.lens.replications.bootstrap import (
+from lens_core.bootstrap import (
     Interval,
     auroc,
     mean_over_documents,
     over_documents,
 )
+from lens_core.lens.errors import LensDataError
+from lens_core.lens.head import head_logits
+from lens_core.lens.read import OnStep
 from lens_core.lens.replications.result import Claim, Figure, Replication
 from lens_core.lens.replications.states import site_of
 from lens_core.lens.result import Array

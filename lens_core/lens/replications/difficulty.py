@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from lens_core.lens.corpus import Rows
-from lens_core.lens.read import OnStep
-from lens_core.lens.replications.bootstrap import (
+from lens_core.bootstrap import (
     over_documents,
     ranks,
     spearman_over_documents,
 )
+from lens_core.lens.corpus import Rows
+from lens_core.lens.read import OnStep
 from lens_core.lens.replications.result import Claim, Figure, Replication
 from lens_core.lens.replications.states import (
     Sample,

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from lens_core.lens.corpus import Rows
-from lens_core.lens.evaluate import layer_transfer
-from lens_core.lens.read import OnStep
-from lens_core.lens.replications.bootstrap import (
+from lens_core.bootstrap import (
     mean_over_documents,
     over_documents,
     spearman,
 )
+from lens_core.lens.corpus import Rows
+from lens_core.lens.evaluate import layer_transfer
+from lens_core.lens.read import OnStep
 from lens_core.lens.replications.result import Claim, Figure, Replication
 from lens_core.lens.replications.states import Sample, states_of
 from lens_core.lens.result import Array

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from lens_core.bootstrap import Interval
 from lens_core.lens.corpus import Rows
 from lens_core.lens.read import OnStep
-from lens_core.lens.replications.bootstrap import Interval
 from lens_core.lens.replications.result import Claim, Figure, Replication
 from lens_core.lens.replications.states import (
     Sample,

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lens_core.bootstrap import Interval
 from lens_core.lens.evaluation import Estimate, LensEvaluation
-from lens_core.lens.replications.bootstrap import Interval
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -21,9 +21,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lens_core.bootstrap import mean_over_documents
 from lens_core.lens.corpus import Rows
 from lens_core.lens.read import OnStep
-from lens_core.lens.replications.bootstrap import mean_over_documents
 from lens_core.lens.replications.result import Claim, Figure, Replication
 from lens_core.lens.replications.states import (
     Sample,

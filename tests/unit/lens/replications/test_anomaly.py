@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+from lens_core.bootstrap import auroc
 from lens_core.lens import LensDataError, LogitLens, read_lens
 from lens_core.lens.replications.anomaly import (
     conflict_prompts,
@@ -12,7 +13,6 @@ from lens_core.lens.replications.anomaly import (
     mahalanobis_scores,
     trajectories,
 )
-from lens_core.lens.replications.bootstrap import auroc
 from lens_core.model.errors import MissingDependencyError
 
 

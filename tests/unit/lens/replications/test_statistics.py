@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from lens_core.lens.replications import aitchison_cosine
-from lens_core.lens.replications.bootstrap import (
+from lens_core.bootstrap import (
     auroc,
     mean_over_documents,
     over_documents,
     spearman,
     spearman_over_documents,
 )
+from lens_core.lens.replications import aitchison_cosine
 from lens_core.lens.replications.difficulty import _settled, partial_spearman
 
 

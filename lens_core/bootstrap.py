@@ -1,4 +1,4 @@
-"""Intervals over documents, and the two rank statistics of the replications.
+"""Intervals over documents or prompts, and rank statistics.
 
 Tokens of one document are not independent, so whole documents are drawn again (the cluster
 bootstrap; Cameron, Gelbach and Miller 2008); an interval over tokens would be several times too
