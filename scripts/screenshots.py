@@ -22,6 +22,10 @@ SHOTS: dict[str, tuple[str, tuple[int, int], Scheme]] = {
     "logit-lens-phone": (LENS, PHONE, "light"),
     "lesson": (LENS + "&step=3&lens=tuned&color=KL", LAPTOP, "light"),
     "transformer": ("/transformer?step=2", LAPTOP, "light"),
+    "attention": ("/attention-heads?step=1", LAPTOP, "light"),
+    "attention-head": ("/attention-heads?view=head&layer=6&head=2", LAPTOP, "dark"),
+    "attribution": ("/attribution?step=1", LAPTOP, "light"),
+    "induction": ("/induction?step=1", LAPTOP, "light"),
     "home": ("/", LAPTOP, "light"),
 }
 
@@ -41,6 +45,7 @@ def shoot(
         page.wait_for_selector('[data-testid="lens-grid"][data-ready="true"]')
         page.wait_for_selector(".js-plotly-plot .main-svg")
     page.wait_for_selector("text=self-check: all", state="attached")
+    page.wait_for_selector('[data-test-script-state="notRunning"]')
     page.evaluate("document.fonts.ready")
     # Charts settle their size once more after they are drawn.
     page.wait_for_timeout(1500)
