@@ -170,12 +170,34 @@ def test_a_norm_that_is_not_one_is_refused():
         FrozenNorm.at(norm, torch.randn(8, generator=torch.Generator().manual_seed(0)))
 
 
+@pytest.mark.parametrize("norm", [torch.nn.LayerNorm(7), torch.nn.RMSNorm(7)], ids=repr)
+def test_a_frozen_norm_is_the_norms_own_slope(norm):
+    """Forbids a gain, bias, scale or centring that is not the module's, in either direction."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in norm.parameters():
+        parameter.requires_grad_(False).copy_(torch.randn(7, generator=generator))
+    x, change, direction = (torch.randn(7, generator=generator) for _ in range(3))
+    frozen = FrozenNorm.at(norm, x)
+    pulled, constant = frozen.pull(direction.double())
+    assert float(x.double() @ pulled) + constant == pytest.approx(float(norm(x) @ direction))
+    change = change - x * (change @ x) / (x @ x)  # leaves the length as it is, to first order
+    if isinstance(norm, torch.nn.LayerNorm):
+        centred = x - x.mean()
+        change = change - centred * (change @ centred) / (centred @ centred)
+    step = 1e-3
+    slope = (norm.double()(x.double() + step * change.double()) - norm(x.double())) / step
+    torch.testing.assert_close(frozen.push(change.double()), slope, rtol=1e-2, atol=1e-3)
+    assert float(frozen.push(change.double()) @ direction.double()) == pytest.approx(
+        float(change.double() @ pulled)
+    )
+
+
 @pytest.mark.parametrize("position", [-1, 4])
 def test_sources_sum_to_the_heads_part(family, position):
     """Forbids source bars of another head, another position, or of values from before a bias."""
     model, tokens = family.hooked, family.tokens
     whole = attribute(model, tokens, foil=FOIL, position=position)
-    for layer, head in ((0, 0), (model.cfg.n_layers - 1, 3)):
+    for layer, head in ((0, 1), (model.cfg.n_layers - 1, 2)):  # of two key-value heads
         found = source_attribution(
             model, tokens[:1], TARGET, FOIL, layer=layer, head=head, position=position
         )
