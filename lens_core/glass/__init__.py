@@ -8,6 +8,7 @@ print(explain(model, steps, "pattern.1", position=4, column=2))
 
 from lens_core.glass.arithmetic import Arithmetic, explain
 from lens_core.glass.copying import glass_model
+from lens_core.glass.facts import facts_model
 from lens_core.glass.forward import ForwardSteps, Step, forward_steps
 from lens_core.glass.induction import induction_model
 from lens_core.glass.lookup import lookup_model
@@ -26,6 +27,7 @@ __all__ = [
     "Step",
     "WeightEdit",
     "explain",
+    "facts_model",
     "format_edits",
     "forward_steps",
     "glass_model",

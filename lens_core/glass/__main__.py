@@ -6,11 +6,12 @@ from pathlib import Path
 
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from lens_core.glass import copying, induction, lookup
+from lens_core.glass import copying, facts, induction, lookup
 from lens_core.model.sources import SHIPPED_ROOTS
 
 RECIPES: dict[str, tuple[Callable[[], GPT2LMHeadModel], Callable[[], PreTrainedTokenizerFast]]] = {
     copying.NAME: (copying.glass_weights, copying.glass_tokenizer),
+    facts.NAME: (facts.facts_weights, facts.tokenizer),
     induction.NAME: (induction.induction_weights, induction.tokenizer),
     lookup.NAME: (lookup.lookup_weights, induction.tokenizer),
 }

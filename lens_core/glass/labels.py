@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lens_core.glass import copying, induction, lookup
+from lens_core.glass import copying, facts, induction, lookup
 from lens_core.lens.token_text import token_text
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ _STREAMS = {
     copying.NAME: copying.COLUMNS,
     induction.NAME: induction.COLUMNS,
     lookup.NAME: induction.COLUMNS,
+    facts.NAME: facts.COLUMNS,
 }
 
 
@@ -38,6 +39,8 @@ def column_labels(
     if stream is None:
         return numbers
     if name in ("mlp_pre", "mlp_post"):
+        if model.cfg.name == facts.NAME:
+            return facts.NEURONS[layer or 0]
         return tuple(f"neuron {i}" for i in range(width))
     if layer is not None and name in ("q", "k", "v", "z"):
         # In the models of several heads each head uses its dimensions for something else.

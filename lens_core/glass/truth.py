@@ -115,7 +115,7 @@ class GlassTruth:
         self, layer: int, head: int, tokens: Sequence[int]
     ) -> Float[np.ndarray, "dest src"]:
         """The pattern that the head's rule asks for, on tokens that begin with the start token."""
-        return _pattern(self.head(layer, head).looks_at, np.asarray(tokens))
+        return rule_pattern(self.head(layer, head).looks_at, np.asarray(tokens))
 
     def to_frame(self) -> pd.DataFrame:
         """One line a head."""
@@ -141,7 +141,7 @@ def truth_of(name: str) -> GlassTruth | None:
     return {truth.name: truth for truth in (INDUCTION_TRUTH, LOOKUP_TRUTH)}.get(name)
 
 
-def _pattern(rule: LooksAt, tokens: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def rule_pattern(rule: LooksAt, tokens: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """A rule as a pattern: attention is shared evenly by the places that the rule names."""
     n = len(tokens)
     dest, src = np.indices((n, n))

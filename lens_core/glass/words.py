@@ -26,15 +26,17 @@ def word_tokenizer(vocabulary: Sequence[str], n_ctx: int) -> PreTrainedTokenizer
 
 
 @torch.no_grad()
-def blank_weights(d_vocab: int, n_ctx: int, d_model: int, n_heads: int) -> GPT2LMHeadModel:
-    """A GPT-2 of two blocks with one neuron each, whose weights are 0 and LayerNorm gains 1."""
+def blank_weights(
+    d_vocab: int, n_ctx: int, d_model: int, n_heads: int, *, n_layers: int = 2, d_mlp: int = 1
+) -> GPT2LMHeadModel:
+    """A GPT-2 of so many blocks and neurons, whose weights are 0 and LayerNorm gains 1."""
     config = GPT2Config(
         vocab_size=d_vocab,
         n_positions=n_ctx,
         n_embd=d_model,
-        n_layer=2,
+        n_layer=n_layers,
         n_head=n_heads,
-        n_inner=1,
+        n_inner=d_mlp,
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,

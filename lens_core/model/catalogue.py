@@ -101,6 +101,7 @@ _SHIPPED_TEACHES = {
     "tiny-world": "Facts, indirect objects, induction, agreement: every lab, in milliseconds.",
     "glass-copy": "Two blocks set by hand, four words: a circuit that is known to the last weight.",
     "glass-induction": "Eight heads set by hand, two of which do everything: find which.",
+    "glass-facts": "Twelve people's facts, each in a neuron of its own: trace and patch them.",
     "glass-lookup": "The same shape without a circuit: whatever finds a head here is wrong.",
 }
 

@@ -32,7 +32,8 @@ def test_the_wheel_holds_the_library_and_its_models_only(wheel):
     assert {top for top in tops if not top.endswith(".dist-info")} == {"lens_core"}
     shipped = {name.removeprefix("lens_core/_models/") for name in names if "_models/" in name}
     models = {path.parent.name for path in ROOT.glob("content/models/*/config.json")}
-    assert {"tiny-world", "glass-copy", "glass-induction", "glass-lookup"} <= models
+    glass = {"glass-copy", "glass-facts", "glass-induction", "glass-lookup"}
+    assert {"tiny-world", *glass} <= models
     files = ("config.json", "model.safetensors", "tokenizer.json", "README.md")
     assert {f"{model}/{file}" for model in models for file in files} <= shipped
     assert not [name for name in shipped if "/checkpoints/" in name or name == "README.md"]
