@@ -117,33 +117,6 @@ function drawHeadLegend(legend, data, options, ramp) {
   });
 }
 
-function gridPicture(root, data, options, layout, cells) {
-  const paper = paintOf(root, [], null);
-  const [side, gap, room] = [76, 8, 56];
-  const across = data.prompts.length * side + gap;
-  const width = 44 + layout.columns * across;
-  const height = room + Math.ceil(cells.length / layout.columns) * (side + 22);
-  const svg = shape("svg", { xmlns: SVG, width, height, viewBox: `0 0 ${width} ${height}` });
-  const style = `text{font:11px monospace;fill:${paper.ink}}image{image-rendering:pixelated}`;
-  svg.append(shape("style", {}, style), shape("rect", { width, height, fill: paper.fill }));
-  const order = options.order ? `, sorted by ${options.order}` : "";
-  svg.append(shape("text", { x: 12, y: 24 }, `${data.title}: ${kindLabel(data.kind)}${order}`));
-  cells.forEach((cell, place) => {
-    const x = 12 + (place % layout.columns) * across;
-    const y = room + Math.floor(place / layout.columns) * (side + 22);
-    const head = +cell.dataset.head;
-    const score = scoreNamed(data, options.order);
-    const name = headName(Math.floor(head / data.heads), head % data.heads);
-    const more = score ? ` ${writeScore(score.values[head])}` : "";
-    svg.append(shape("text", { x, y: y - 4 }, name + more));
-    cell.querySelectorAll("canvas").forEach((canvas, at) => {
-      const box = { x: x + at * side, y, width: side - 2, height: side - 2 };
-      svg.append(shape("image", { ...box, href: canvas.toDataURL() }));
-    });
-  });
-  return svg;
-}
-
 function unpacked(prompt) {
   return { ...prompt, bytes: unpackBytes(prompt.shades) };
 }
@@ -175,8 +148,6 @@ function redraw(root, store, setTriggerValue) {
   const { data } = store;
   const options = store.options;
   const grid = root.querySelector(".grid");
-  const scroller = root.querySelector(".scroller");
-  const tip = root.querySelector(".tip");
   const ramp = themeRamp(root, "sequential");
   const paint = {
     lines: options.lines,
@@ -184,7 +155,7 @@ function redraw(root, store, setTriggerValue) {
     color: themeColor(root, "--st-primary-color"),
   };
   const hadFocus = store.cells?.includes(root.getRootNode().activeElement) ?? false;
-  const layout = arrangement(data, options, scroller.clientWidth);
+  const layout = arrangement(data, options, grid.parentElement.clientWidth);
   const cells = drawGrid(grid, data, options, layout, paint);
   store.cells = cells;
   markSelected(cells, store.selected);
@@ -198,6 +169,14 @@ function redraw(root, store, setTriggerValue) {
   const draw = () => gridPicture(root, data, options, layout, cells);
   drawTools(root.querySelector(".tools"), { name: "heads", withLink: false, draw });
 
+  connectGrid(root, store, { cells, layout, paint, focus }, setTriggerValue);
+}
+
+function connectGrid(root, store, { cells, layout, paint, focus }, setTriggerValue) {
+  const { data } = store;
+  const grid = root.querySelector(".grid");
+  const scroller = root.querySelector(".scroller");
+  const tip = root.querySelector(".tip");
   const cellOf = (event) => event.target.closest?.(".cell");
   const hide = () => {
     tip.hidden = true;
@@ -215,6 +194,16 @@ function redraw(root, store, setTriggerValue) {
     announce(data, head);
     const [layer, inLayer] = [Math.floor(head / data.heads), head % data.heads];
     setTriggerValue("chosen", { ...data.selected, layer, head: inLayer });
+  };
+  const step = (key, place) => {
+    const { columns } = layout;
+    const last = [Math.ceil(cells.length / columns) - 1, columns - 1];
+    const to = moved(key, Math.floor(place / columns), place % columns, ...last, -1);
+    if (!to) return false;
+    const next = Math.min(to[0] * columns + to[1], cells.length - 1);
+    store.focus = +cells[next].dataset.head;
+    focus(next);
+    return true;
   };
   grid.onclick = (event) => {
     const cell = cellOf(event);
@@ -236,16 +225,7 @@ function redraw(root, store, setTriggerValue) {
     if (!cell) return;
     if (event.key === "Enter" || event.key === " ") choose(cell);
     else if (event.key === "Escape") hide();
-    else {
-      const { columns } = layout;
-      const place = +cell.dataset.place;
-      const last = [Math.ceil(cells.length / columns) - 1, columns - 1];
-      const to = moved(event.key, Math.floor(place / columns), place % columns, ...last, -1);
-      if (!to) return;
-      const next = Math.min(to[0] * columns + to[1], cells.length - 1);
-      store.focus = +cells[next].dataset.head;
-      focus(next);
-    }
+    else if (!step(event.key, +cell.dataset.place)) return;
     event.preventDefault();
   };
 }

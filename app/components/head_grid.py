@@ -40,6 +40,7 @@ _PARTS = (
     "attention_base.js",
     "head_grid_thumbnail.js",
     "head_grid_tip.js",
+    "head_grid_picture.js",
     "head_grid.js",
 )
 

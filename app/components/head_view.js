@@ -46,7 +46,7 @@ function drawHeadLegend(legend, { data, ramp }, options) {
   } else legend.replaceChildren(...colorScale(label, ramp, scaleTicks(data)));
 }
 
-// Everything below the options. `store` keeps what the learner locked.
+// Everything below the options; `store` keeps what the learner locked.
 function drawStage(root, store, send) {
   const { data, options } = store;
   const view = {
@@ -56,100 +56,23 @@ function drawStage(root, store, send) {
     second: categoryColors(root)[1] ?? "#b4500b",
     host: root,
   };
-  const tip = root.querySelector(".tip");
-  const strip = root.querySelector(".strip");
-  const readout = root.querySelector(".readout");
-  tip.hidden = true;
-  const edgeText = () => {
-    const { dest, src } = data.selected;
-    readout.textContent = `Selected: ${spokenEdge(data, view.edges, dest, src)}.`;
-  };
+  const scene = { root, store, send, view, tokens: [], mark: () => {} };
+  const act = { ...pointing(scene), ...choosing(scene), ...turning(scene) };
+  const [strip, stage] = [root.querySelector(".strip"), root.querySelector(".stage")];
+  const backToFocus = focusKeeper(root);
+  const backToScroll = scrollKeeper(root, store);
+  root.querySelector(".tip").hidden = true;
   drawHeadLegend(root.querySelector(".legend"), view, options);
-  let tokens = [];
-  let mark = () => {};
-  const paintTokens = (token) => {
-    if (tokens.length) paintStrip(root, strip, tokens, view, token, store.locked !== null);
-  };
-  const rest = () => Math.max(data.selected.dest, view.edges.first);
-  const act = {
-    hideTip() {
-      tip.hidden = true;
-    },
-    leave() {
-      tip.hidden = true;
-      paintTokens(rest());
-    },
-    hover(token, node) {
-      if (store.locked === null) paintTokens(token);
-      fillTokenTip(tip, data, view.edges, token);
-      placeTip(tip, node);
-    },
-    hoverEdge({ dest, src }, node) {
-      if (store.locked === null) paintTokens(dest);
-      fillEdgeTip(tip, data, view.edges, dest, src);
-      placeTip(tip, node);
-    },
-    choose(dest, src, side = "dest") {
-      store.locked = { side, token: side === "dest" ? dest : src };
-      data.selected = { ...data.selected, layer: data.layer, head: data.head, dest, src };
-      mark(data.selected);
-      paintTokens(rest());
-      edgeText();
-      if (options.lines && tokens.length === 0) drawStage(root, store, send);
-      send("chosen", { ...data.selected });
-    },
-    release() {
-      store.locked = null;
-      tip.hidden = true;
-      if (tokens.length) paintTokens(rest());
-      else drawStage(root, store, send);
-    },
-    // A token of the strip: its strongest source comes with it.
-    lock(token) {
-      if (store.locked?.token === token && data.selected.dest === token) return act.release();
-      const best = strongest(view.edges, token, true, 1)[0];
-      return act.choose(token, best ? best.other : token);
-    },
-    // A token of the lines: alone it locks its side, with a locked one opposite it makes an edge.
-    pick(side, token) {
-      const locked = store.locked;
-      if (locked?.side === side && locked.token === token) return act.release();
-      if (locked && locked.side !== side) {
-        const [dest, src] = side === "src" ? [locked.token, token] : [token, locked.token];
-        if (src <= dest) return act.choose(dest, src, locked.side);
-      }
-      const best = strongest(view.edges, token, side === "dest", 1)[0]?.other ?? token;
-      return side === "dest" ? act.choose(token, best) : act.choose(best, token, "src");
-    },
-    toggleHead(head) {
-      const on = options.heads.includes(head);
-      const heads = on ? options.heads.filter((one) => one !== head) : [...options.heads, head];
-      store.change({ heads });
-    },
-    open(head) {
-      options.heads = [];
-      data.head = head;
-      act.choose(data.selected.dest, data.selected.src);
-      send("options", { ...options });
-      drawAll(root, store, send);
-    },
-  };
-  const lineable = canDrawLines(data);
   strip.replaceChildren();
-  const focused = root.getRootNode().activeElement;
-  const back = focusKeeper(root, focused);
-  const scrolled = scrollKeeper(root, store);
-  if (options.lines && lineable) {
-    mark = drawLines(root.querySelector(".stage"), view, options, store.locked, act);
+  if (options.lines && canDrawLines(data)) {
+    scene.mark = drawLines(stage, view, options, store.locked, act);
   } else {
-    tokens = drawStrip(strip, data, view.edges, act);
-    mark = drawMatrix(root.querySelector(".stage"), view, options, act);
-    paintTokens(rest());
+    scene.tokens = drawStrip(strip, data, view.edges, act);
+    scene.mark = drawMatrix(stage, view, options, act);
   }
-  mark(data.selected);
-  scrolled();
-  back();
-  edgeText();
+  showChosen(scene);
+  backToScroll();
+  backToFocus();
   const draw = () => headPicture(root, view, options);
   const name = `attention-${headName(data.layer, data.head)}`;
   drawTools(root.querySelector(".tools"), { name, withLink: false, draw });
@@ -160,7 +83,8 @@ function canDrawLines(data) {
 }
 
 // The nodes are drawn anew, so the focus goes to the new one at the same place.
-function focusKeeper(root, focused) {
+function focusKeeper(root) {
+  const focused = root.getRootNode().activeElement;
   if (!focused || !root.contains(focused)) return () => {};
   const group = [".field", ".strip-line", ".side.left", ".side.right", ".heads"].find((name) =>
     focused.closest(name),

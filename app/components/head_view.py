@@ -42,6 +42,7 @@ _PARTS = (
     "head_view_matrix.js",
     "head_view_lines.js",
     "head_view_picture.js",
+    "head_view_acts.js",
     "head_view.js",
 )
 
@@ -63,8 +64,8 @@ class HeadOptions:
             1 shows all. Scores before the softmax have no such share.
         swap: sources in the rows and destinations in the columns.
         bos: the start token is shown.
-        heads: the heads of the layer that the lines draw, each in its colour; empty for the chosen
-            one alone.
+        heads: further heads of the layer that the lines draw beside the chosen one, each in its
+            colour.
     """
 
     lines: bool = False
