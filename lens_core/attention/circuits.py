@@ -27,6 +27,7 @@ from lens_core.attention.paths import (
     embedded,
     embedded_chunks,
     logits_of,
+    undisturbed,
     values_and_outputs,
 )
 from lens_core.attention.prompt import check_head, one_token
@@ -223,7 +224,8 @@ def _alone(
 ) -> Float[Tensor, "n head d_head"]:
     """q or k of each state as the only position of a prompt, where rotary embedding is no turn."""
     ids = torch.zeros(len(states), 1, dtype=torch.long, device=states.device)
-    _, cache = model.run_with_cache(
+    _, cache = undisturbed(
+        model.run_with_cache,
         ids,
         names=[(site, layer)],
         start_at_layer=layer,

@@ -7,9 +7,10 @@ order and no ratio of eigenvalues.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import Context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +24,7 @@ from lens_core.model.spec import module_at
 if TYPE_CHECKING:
     from lens_core import HookedModel
 
+Answer = TypeVar("Answer")
 Embedding = Literal["W_E", "effective"]
 _CHUNK = 4096  # tokens embedded at a time
 
@@ -123,13 +125,19 @@ def embedded_chunks(
     if through_mlp:
         edits.append(zero("attn_out", 0))
     for some in ids.to(model.cfg.device).split(_CHUNK):
-        states = model.run(
+        states = undisturbed(
+            model.run,
             some[:, None],
             edits,
             stop_at_layer=int(through_mlp),
             attention_mask=torch.ones_like(some[:, None]),
         )
         yield states[:, 0].float()
+
+
+def undisturbed(call: Callable[..., Answer], *args: Any, **options: Any) -> Answer:
+    """Call outside every ``with model.interventions(...)``: weights are read, not an edited run."""
+    return Context().run(call, *args, **options)
 
 
 def _in_block(model: HookedModel, layer: int, path: str) -> nn.Module:

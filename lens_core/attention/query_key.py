@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lens_core.attention.paths import undisturbed
 from lens_core.attention.prompt import check_head, one_prompt
 from lens_core.interventions import set_to
 from lens_core.lens.token_text import token_text
@@ -150,15 +150,17 @@ def query_key(
     )
 
 
-def score_scale(
-    model: HookedModel, layer: int, head: int, tokens: Int[Tensor, "1 pos"] | None = None
-) -> float:
+def score_scale(model: HookedModel, layer: int, head: int) -> float:
     """What the model multiplies a head's q k by, found by asking the model; see `query_key`."""
-    if tokens is None:
-        tokens = torch.zeros(1, 1, dtype=torch.long, device=model.cfg.device)
-    names = [("resid_pre", layer), ("k", layer)]
+    tokens = torch.tensor([[0, 1]], device=model.cfg.device)
     with torch.no_grad():
-        _, cache = model.run_with_cache(tokens, names=names, stop_at_layer=layer + 1)
+        _, cache = undisturbed(
+            model.run_with_cache,
+            tokens,
+            names=[("resid_pre", layer), ("k", layer)],
+            stop_at_layer=layer + 1,
+            attention_mask=torch.ones_like(tokens),
+        )
         keys = cache["k", layer][0, :, model.kv_head(head)]
         return _scale(model, cache["resid_pre", layer], keys, layer, head, len(keys) - 1)
 
@@ -186,8 +188,8 @@ def _scale(
     along = apart * (product / apart.square().sum())
     both = torch.stack([along, -along]).to(resid.dtype)[:, None, None]
     edit = set_to("q", layer, both, positions=[dest], heads=[head])
-    # An empty context: edits around us have had their effect on ``resid`` already.
-    _, cache = Context().run(
+    # Edits around us have had their effect on ``resid`` already.
+    _, cache = undisturbed(
         model.run_with_cache,
         torch.zeros(2, resid.shape[1], dtype=torch.long, device=resid.device),
         names=[("scores", layer)],

@@ -78,15 +78,13 @@ def _one_pass(
 ) -> dict[str, Array]:
     """All scores of all heads on sequences of one length: [seq, layer, head] by name."""
     n_layers = model.cfg.n_layers
-    past_blocks = any(edit.site in ("ln_final", "logits") for edit in edits)
     with torch.no_grad():
         _, cache = model.run_with_cache(
             tokens,
             "pattern",
             edits,
-            stop_at_layer=None if past_blocks else n_layers,
             attention_mask=torch.ones_like(tokens),
-            last_logits_only=past_blocks,
+            last_logits_only=True,
         )
         by_cell = None
         if weighed:

@@ -169,6 +169,7 @@ def head_scores(
     Raises:
         TokenError: both sequences and text, or too small a vocabulary.
         ValueError: there is no score of that name; the message lists them.
+        UnsupportedModelError: a control of a model whose weights are offloaded.
         EmptyPromptError, PromptTooLongError, UnknownSiteError: as `read_attention`.
 
     Example:

@@ -172,6 +172,16 @@ def test_the_shipped_models_induction_head_copies(tiny_world: HookedModel) -> No
     assert paris.promoted[0] == " Paris"
 
 
+def test_edits_around_the_call_are_no_part_of_the_weights(gpt2: Any) -> None:
+    """Forbids circuits that change, or fail, inside a block that edits runs."""
+    model = gpt2.hooked
+    plain = (copying_eigenvalues(model).score, qk_attended(model, 1, 0, TOKEN).attended_scores)
+    with model.interventions(zero("mlp_out", 0), zero("z", 2)):
+        inside = (copying_eigenvalues(model).score, qk_attended(model, 1, 0, TOKEN).attended_scores)
+    for one, other in zip(plain, inside, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_what_is_not_there(tiny_world: HookedModel) -> None:
     """Forbids an IndexError in front of a learner."""
     with pytest.raises(UnknownSiteError):
