@@ -15,7 +15,9 @@ import streamlit as st  # noqa: E402
 
 from app import warmup  # noqa: E402
 from app.errors import polite_errors  # noqa: E402
+from app.lesson.state import want  # noqa: E402
 from app.shell import STATIC, model_badge, navigation, sidebar  # noqa: E402
+from app.travel import brought_along  # noqa: E402
 
 # torch takes seconds to import: it begins now, in another thread, while the page is painted.
 warmup.start()
@@ -29,6 +31,7 @@ st.html(ROOT / "app" / "style.css")
 
 page = navigation()
 badge = sidebar()
+want(brought_along(page.url_path))
 with polite_errors():
     page.run()
 model_badge(badge)

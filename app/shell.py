@@ -13,6 +13,7 @@ from app.errors import plain
 from app.models import DEFAULT_MODEL, chosen_model, chosen_name, needs, offered
 from app.syllabus import LABS, Lab, by_unit
 from app.theme import is_dark
+from app.travel import SELECTION, remembered
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
@@ -93,16 +94,13 @@ def link(page: str, label: str, *, icon: str | None = None) -> None:
     st.page_link(PAGES / f"{page}.py", label=label, icon=icon, query_params=carried())
 
 
-# The selection: of any lab that has such a control, under the name that it has there.
-_SELECTION = ("layer", "head", "dest", "src", "position", "target", "foil")
-
-
 def carried() -> dict[str, str]:
     """What travels from lab to lab, unless it is default: model, case-file prompt, selection."""
     names = ("model", "prompt")
     values = {name: st.session_state.get(name) or st.query_params.get(name) for name in names}
-    values |= {name: st.query_params.get(name) for name in _SELECTION}
-    return {name: str(value) for name, value in values.items() if value and value != DEFAULT_MODEL}
+    chosen = {name: st.query_params.get(name) for name in SELECTION}
+    values = remembered() | {name: value for name, value in (values | chosen).items() if value}
+    return {name: str(value) for name, value in values.items() if value != DEFAULT_MODEL}
 
 
 def _model_picker() -> None:

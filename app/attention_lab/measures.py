@@ -235,10 +235,13 @@ def copy_loss(
     listed: str = "",
     on: str | None = None,
 ) -> float:
-    """Loss per token on the first or second copy of random tokens without the listed heads, nats.
+    """Loss per token on the first or second copy of random tokens without the listed parts, nats.
 
     The first token of each copy is left out."""
-    parts = [zero("z", layer, heads=[head]) for layer, head in named_parts(listed)]
+    parts = [
+        zero(f"{which}_out", layer) if isinstance(which, str) else zero("z", layer, heads=[which])
+        for layer, which in named_parts(listed)
+    ]
     curve = induction_curve(
         asked(model, on), n_sequences=N_SEQUENCES, interventions=parts, n_bootstrap=0
     )
@@ -264,11 +267,29 @@ def copy_rise(
     return without - copy_loss(model, settings, copy=copy, on=on)
 
 
+@measure("first_copy_rise")
+def first_copy_rise(model: HookedModel, settings: Mapping[str, Any]) -> float:
+    """By how many nats the first copy's loss rises without the heads that the lab lists."""
+    return copy_rise(model, settings, copy=1)
+
+
+@measure("second_copy_rise")
+def second_copy_rise(model: HookedModel, settings: Mapping[str, Any]) -> float:
+    """By how many nats the second copy's loss rises without the heads that the lab lists."""
+    return copy_rise(model, settings, copy=2)
+
+
 @measure("parts_listed")
-def parts_listed(model: HookedModel, settings: Mapping[str, Any], *, whole: bool = False) -> int:
-    """How many parts are listed to be taken away; ``whole`` counts MLPs and attentions alone."""
+def parts_listed(model: HookedModel, settings: Mapping[str, Any]) -> int:
+    """How many parts are listed to be taken away."""
+    return len(set(named_parts(str(settings.get("listed") or ""))))
+
+
+@measure("whole_parts_listed")
+def whole_parts_listed(model: HookedModel, settings: Mapping[str, Any]) -> int:
+    """How many of the listed parts are MLPs or whole attentions."""
     parts = set(named_parts(str(settings.get("listed") or "")))
-    return sum(isinstance(which, str) or not whole for _, which in parts)
+    return sum(isinstance(which, str) for _, which in parts)
 
 
 @measure("composes")
@@ -326,8 +347,8 @@ def strongest_layer(model: HookedModel, settings: Mapping[str, Any]) -> int:
     return int(attributed(model, settings, None, None).by_layer.argmax())
 
 
-@measure("wrote_from")
-def wrote_from(
+@measure("share_from")
+def share_from(
     model: HookedModel,
     settings: Mapping[str, Any],
     *,
@@ -335,12 +356,12 @@ def wrote_from(
     layer: int | None = None,
     head: int | None = None,
 ) -> float:
-    """What a head wrote of the difference from all places of a word."""
+    """The share of what a head wrote of the difference that came from all places of a word."""
     layer, head = chosen(model, settings, layer, head)
     asks = question(model, settings, None, None)
     found = source_attribution(model, token_ids(model, settings), layer=layer, head=head, **asks)
     here = [text.strip() == word.strip() for text in found.question.tokens]
-    return float(found.values[here].sum())
+    return float(found.values[here].sum() / found.value)
 
 
 @measure("total_effect")

@@ -19,6 +19,7 @@ from app.lens_lab.settings import (
     SITES,
     Settings,
 )
+from app.lesson.state import granted
 from lens_core.plots import QUANTITIES
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def choose_cell(lens: LensResult, prompt: str) -> Chosen:
     last = len(lens.tokens) - 1
     if state.get(LAYER) not in labels:
         state.pop(LAYER, None)
-    moved_on = state.get(_SEEN, prompt) != prompt
+    moved_on = state.get(_SEEN, prompt) != prompt and POSITION not in granted()
     if moved_on or not 0 <= state.get(POSITION, last) <= last:
         state[POSITION] = last
     state[_SEEN] = prompt

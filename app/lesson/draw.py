@@ -14,6 +14,7 @@ from app.lesson.checks import draw_check
 from app.lesson.format import Block, Check, Hint, Lesson, Mislead, Predict, See, Text, Try
 from app.lesson.guesses import draw_predict
 from app.lesson.summary import take_away
+from app.travel import remember
 
 Lab = Callable[[], state.LabState | None]
 _STEP, _TEXT = "step", "lesson-text"
@@ -54,6 +55,7 @@ def _page(lesson: Lesson, lab: Lab) -> None:
     with lab_column, polite_errors():
         st.html(f"<div id='{_LAB_ANCHOR}'></div>")
         standing = lab()
+    remember()
     state.remember_lab(lesson, None if standing is None else standing.settings)
     verdicts.waiting = False
     _fill(lesson, verdicts)
