@@ -1,1 +1,45 @@
 """Patching: put an activation of one run into another, and see what the answer does."""
+
+from lens_core.patching.alignment import PromptPair, prompt_pair
+from lens_core.patching.base import Base, record_base
+from lens_core.patching.cells import Cell, Write
+from lens_core.patching.engine import run_cells
+from lens_core.patching.errors import AlignmentError, PatchingError
+from lens_core.patching.metrics import (
+    METRICS,
+    Answers,
+    Metric,
+    as_metric,
+    kl,
+    log_probability,
+    logit,
+    logit_difference,
+    probability,
+    rank,
+)
+from lens_core.patching.result import SweepResult
+from lens_core.patching.sweep import sweep
+
+__all__ = [
+    "METRICS",
+    "AlignmentError",
+    "Answers",
+    "Base",
+    "Cell",
+    "Metric",
+    "PatchingError",
+    "PromptPair",
+    "SweepResult",
+    "Write",
+    "as_metric",
+    "kl",
+    "log_probability",
+    "logit",
+    "logit_difference",
+    "probability",
+    "prompt_pair",
+    "rank",
+    "record_base",
+    "run_cells",
+    "sweep",
+]

@@ -1,4 +1,4 @@
-"""Pairs of prompts whose tokens answer to each other, so that one run can be patched into the other.
+"""Pairs of prompts whose tokens answer to each other, so that one run can be patched into another.
 
 Patching asks that a position means the same in both prompts. `prompt_pair` takes two prompts of
 equal length, or with a marked span ("The [Eiffel Tower] is in") whose last tokens answer to each

@@ -146,7 +146,7 @@ def _try(base: Base) -> Abilities:
     model, n_pos = base.model, base.tokens.shape[1]
     late = model.cfg.n_layers - 1
     cells = [Cell((Write("resid_pre", layer, (n_pos - 1,)),), row=1) for layer in (0, late, late)]
-    sources = {("resid_pre", layer): base.resid[layer] for layer in (0, late)}
+    sources: dict[Place, Tensor] = {("resid_pre", n): base.resid[n] for n in (0, late)}
     head = _Head(model, base, None)
     options = [Abilities(True, True), Abilities(False, True), Abilities(False, False)]
     for able in options[0 if base.keys_values else 2 :]:

@@ -59,7 +59,7 @@ def plan_chunks(
     for first, cells in _merge(by_position, starts, cfg.n_layers, n_pos):
         cells = sorted(cells, key=lambda cell: starts[cell][0])
         limit = max(1, _token_limit(cfg, n_pos, memory_gb) // (n_pos - first))
-        for embeds, same in groupby(cells, key=lambda cell: _kind(starts[cell][0], grows)):
+        for _, same in groupby(cells, key=lambda cell: _kind(starts[cell][0], grows)):
             group = list(same)
             n_batches = -(-len(group) // limit)
             size = -(-len(group) // n_batches)

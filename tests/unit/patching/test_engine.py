@@ -170,7 +170,8 @@ def test_a_cancelled_run_leaves_the_next_one_right(gpt2):
     before = run_cells(base, cells, sources, difference)
     with pytest.raises(KeyboardInterrupt):
         run_cells(base, cells, sources, difference, memory_gb=1e-4, on_step=cancel)
-    assert len(seen) == 1 and seen[0][0] < seen[0][1] == len(cells)
+    assert len(seen) == 1
+    assert seen[0][0] < seen[0][1] == len(cells)
     assert torch.equal(run_cells(base, cells, sources, difference), before)
     plain = gpt2.plain(gpt2.tokens).logits
     assert torch.equal(gpt2.hooked.run(gpt2.tokens), plain)

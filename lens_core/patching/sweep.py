@@ -1,0 +1,175 @@
+"""Sweeps: the same patch at every layer, position and head, and how much of the answer it moves.
+
+Denoising puts clean activations into the corrupted run and shows what is enough to restore the
+answer; noising puts corrupted ones into the clean run and shows what the answer needs. They are not
+mirror images: of two parts that are both needed, neither alone restores anything; of two that each
+suffice, neither alone is missed (Heimersheim and Nanda 2024).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lens_core.patching.alignment import PromptPair
+from lens_core.patching.base import Base, record_base
+from lens_core.patching.cells import Cell
+from lens_core.patching.engine import OnStep, run_cells
+from lens_core.patching.groups import Group, answers_of, as_pairs, group_pairs
+from lens_core.patching.metrics import Answers, Metric, as_metric, logit_difference
+from lens_core.patching.plan import Choice, make_plan
+from lens_core.patching.result import Direction, Label, PatchWith, SweepResult
+from lens_core.patching.sources import make_sources
+
+if TYPE_CHECKING:
+    from lens_core import HookedModel
+
+
+def sweep(
+    model: HookedModel,
+    pairs: PromptPair | Sequence[PromptPair],
+    site: str,
+    *,
+    layers: Sequence[Label] | None = None,
+    positions: Choice = "each",
+    heads: Choice | None = None,
+    neurons: Choice | None = None,
+    keys: Choice | None = None,
+    patch_with: PatchWith = "other run",
+    direction: Direction = "denoise",
+    metric: Metric | str | Callable[[Tensor], Tensor] = logit_difference,
+    reference: Sequence[Int[Tensor, "1 pos"]] | None = None,
+    noise_std: float = 1.0,
+    memory_gb: float | None = None,
+    on_step: OnStep | None = None,
+    seed: int = 0,
+) -> SweepResult:
+    """Patch one site everywhere, one place at a time, and measure the answer.
+
+    Args:
+        pairs: from `prompt_pair`; averaged over where there are several.
+        site: where, for example "resid_pre", "z" (the output of heads), "mlp_out", "pattern".
+        layers: None: each that has the site; a tuple in the list is a window patched at once.
+        positions: "each", "all" at once, or a list; negative ones count from the end. Of `pattern`
+            and `scores` the query's, of `k` and `v` the key's.
+        heads, neurons, keys: likewise, for sites that have them; None: each head, and all neurons
+            and all keys at once.
+        patch_with: the activations of the pair's other run; zeros; the mean over `reference`;
+            those of a prompt drawn from it; or noise on top of what is there.
+        direction: "denoise" patches the corrupted run, "noise" the clean one.
+        metric: one of `lens_core.patching`'s, its name, or a function of logits [row, d_vocab].
+        reference: prompts for "mean" and "resample"; None: all prompts of the pairs.
+        noise_std: the noise's standard deviation, in multiples of the site's own.
+        memory_gb: about how much memory a batch may take.
+        on_step: called with the number of runs done and of all; raise in it to cancel.
+
+    Returns:
+        Values [layer, position, head, ..., pair], only the axes that were swept.
+
+    Raises:
+        PatchingError: a choice that does not fit the site, the model or the prompts.
+
+    Example:
+        >>> from lens_core import HookedModel
+        >>> from lens_core.patching import prompt_pair
+        >>> model = HookedModel.from_pretrained("tiny-world")
+        >>> pair = prompt_pair(model, "one two three", "one four three", " five", " six")
+        >>> sweep(model, pair, "resid_pre", metric="logit").axes
+        ('layer', 'position')
+    """
+    measure = as_metric(metric)
+    all_pairs = as_pairs(pairs, measure)
+    groups = group_pairs(all_pairs, direction, model.cfg.device)
+    plan = make_plan(model, groups, site, layers, positions, heads, neurons, keys)
+    prompts = _reference(all_pairs, reference, model.cfg.device)
+    steps = _Steps(on_step, plan.n_cells * len(all_pairs))
+    values = np.full((plan.n_cells, len(all_pairs)), np.nan)
+    unpatched = np.full((2, len(all_pairs)), np.nan)
+    for group in groups:
+        own = [all_pairs[i] for i in group.pairs]
+        base, (clean, corrupted) = _both_runs(model, group, direction)
+        answers, columns = answers_of(own, measure, clean)
+        for side, logits in enumerate((clean, corrupted)):
+            seen = logits if columns is None else logits[:, columns]
+            unpatched[side, list(group.pairs)] = measure(seen, answers).cpu()
+        index, cells = plan.cells(group)
+        found = run_cells(
+            base,
+            cells,
+            make_sources(base, group.other, plan.places, patch_with, prompts, noise_std, seed),
+            _reader(measure, answers, cells),
+            columns=columns,
+            memory_gb=memory_gb,
+            on_step=steps.of_part(len(cells)),
+        )
+        values[index, np.array(group.pairs)[[cell.row for cell in cells]]] = found
+    return SweepResult(
+        site=site,
+        patch_with=patch_with,
+        direction=direction,
+        metric=measure.name,
+        unit=measure.unit,
+        axes=plan.axes,
+        labels=plan.labels,
+        values=values.reshape(*plan.shape, len(all_pairs)),
+        clean=unpatched[0],
+        corrupted=unpatched[1],
+        token_texts=_texts(model, groups[0].tokens[0]),
+        seed=seed,
+    )
+
+
+def _both_runs(
+    model: HookedModel, group: Group, direction: Direction
+) -> tuple[Base, tuple[Tensor, Tensor]]:
+    """The run that is patched, and the last logits of the clean and of the corrupted one."""
+    base = record_base(model, group.tokens, attention_mask=group.mask)
+    other = model.run(group.other.tokens, attention_mask=group.other.mask, last_logits_only=True)[
+        :, -1
+    ]
+    return base, (other, base.logits) if direction == "denoise" else (base.logits, other)
+
+
+def _texts(model: HookedModel, tokens: Tensor) -> tuple[str, ...]:
+    return tuple(model.to_str_tokens(tokens)) if model.tokenizer is not None else ()
+
+
+def _reader(
+    measure: Metric, answers: Answers, cells: Sequence[Cell]
+) -> Callable[[Float[Tensor, "n column"], Int[Tensor, " n"]], Float[Tensor, " n"]]:
+    rows = torch.tensor([cell.row for cell in cells], device=answers.answer.device)
+    return lambda logits, index: measure(logits, answers.rows(rows[index.to(rows.device)]))
+
+
+def _reference(
+    pairs: Sequence[PromptPair], given: Sequence[Tensor] | None, device: torch.device
+) -> list[Tensor]:
+    if given is not None:
+        return [prompt.reshape(1, -1).to(device) for prompt in given]
+    prompts = [
+        prompt[n:]
+        for p in pairs
+        for prompt, n in zip((p.clean, p.corrupted), p.padding, strict=True)
+    ]
+    unlike = {tuple(prompt.tolist()): prompt for prompt in prompts}
+    return [prompt[None].to(device) for prompt in unlike.values()]
+
+
+class _Steps:
+    """Progress over several groups of pairs, as one count."""
+
+    def __init__(self, on_step: OnStep | None, n: int) -> None:
+        self.on_step, self.n, self.before = on_step, n, 0
+
+    def of_part(self, size: int) -> OnStep | None:
+        """The callback for the next part."""
+        if self.on_step is None:
+            return None
+        before, self.before = self.before, self.before + size
+        on_step = self.on_step
+        return lambda done, _: on_step(before + done, self.n)
