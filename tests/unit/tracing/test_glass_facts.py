@@ -1,4 +1,4 @@
-"""Causal tracing on the model whose facts were put in by hand: it finds what is there, only that."""
+"""Causal tracing on the model whose facts were put in by hand: it finds them and nothing else."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,18 @@ from lens_core.tracing import GaussianNoise, TokenReplacement, TracePrompt, aver
 from lens_core.tracing import causal_trace as trace
 
 SITES = {"state": "resid_post", "mlp": "mlp_out", "attn": "attn_out"}
-# Another known person with neither name in common, so that all of the answer is lost.
-OTHER = {"ada": "cleo lake", "ben": "dan wood", "cleo": "ben hill", "dan": "ada wood"}
+
+
+def other_person(fact):
+    """A known person with neither name nor answer in common, so that all of the answer is lost."""
+    return next(
+        f.subject
+        for f in FACTS
+        if f.kind == fact.kind
+        and f.first_name != fact.first_name
+        and f.surname != fact.surname
+        and f.answer != fact.answer
+    )
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +32,7 @@ def model():
 @pytest.mark.parametrize("fact", [FACTS[0], FACTS[7], FACTS[12], FACTS[22]], ids=str)
 def test_exactly_the_planted_cells_carry_the_fact(model, fact):
     """Forbids maps shifted by a layer or a token, and effects where nothing was planted."""
-    other = TokenReplacement((OTHER[fact.first_name],))
+    other = TokenReplacement((other_person(fact),))
     found = trace(model, fact.prompt, fact.subject, fact.answer, corruption=other, window=1)
     last_name, last = found.subject[1], len(found.tokens) - 1
     rows = {"surname": last_name, "last": last}
@@ -34,7 +44,7 @@ def test_exactly_the_planted_cells_carry_the_fact(model, fact):
 
 
 def test_severing_the_mlps_says_which_step_needs_them(model):
-    """Forbids a severed map that leaves the later MLPs alone: MLP 1 is where names become a fact."""
+    """Forbids a severed map that leaves later MLPs alone: MLP 1 is where names become a fact."""
     fact = FACTS[0]
     found = trace(
         model,
