@@ -14,7 +14,7 @@ from app.lesson.measures import measure
 from lens_core import HookedModel
 from lens_core.lens import LastBlocksLens, LensResult, LogitLens, Transport, read_lens
 from lens_core.lens.formats import load_lens
-from lens_core.model.errors import TokenError
+from lens_core.model.errors import TokenError, UnknownSiteError
 
 
 def reading(
@@ -47,11 +47,14 @@ def word_id(model: HookedModel, word: str) -> int:
 
 
 def row_of(lens: LensResult, layer: int | None) -> int:
-    """The row of a block; raises ValueError where the lens reads no such row."""
+    """The row of a block; raises UnknownSiteError where the lens reads no such row."""
     if layer is None:
         return len(lens.row_layers) - 1
     if layer not in lens.row_layers:
-        raise ValueError(f"The lens has rows {lens.row_layers}; there is no row {layer}.")
+        raise UnknownSiteError(
+            f"This is about block {layer}, and the lens has the rows {lens.row_layers}; choose "
+            "another model at the left."
+        )
     return lens.row_layers.index(layer)
 
 
