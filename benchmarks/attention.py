@@ -5,6 +5,7 @@ Run as `python -m benchmarks.attention`; see README.md beside this file.
 
 import argparse
 import copy
+import ctypes
 import gc
 import os
 import random
@@ -14,6 +15,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -197,26 +200,25 @@ def rows(times: dict[str, list[float]], base: str) -> list[list[str]]:
 
 def memory_mb(what: str) -> float:
     """A line of this process's status: what it holds now, or the most it held (Linux)."""
-    with open("/proc/self/status", encoding="utf-8") as status:
-        return next(int(line.split()[1]) / 1024 for line in status if line.startswith(f"{what}:"))
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{what}:"))
 
 
 def peak_mb(which: str) -> tuple[float, float]:
     """The most memory that composition takes on top of the loaded model, and in all."""
     model, tokenizer = random_model()
+    compose = (
+        partial(composition_scores, HookedModel.from_hf(model, tokenizer))
+        if which == OUR_COMPOSITION
+        else partial(peer_composition, peer(model, tokenizer))
+    )
+    del model
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)  # or what loading freed would serve the scores
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is that of loading
+    before = memory_mb("VmRSS")
     with torch.no_grad():
-        if which == OUR_COMPOSITION:
-            hooked = ours(model, tokenizer)
-            del model
-            gc.collect()
-            before = memory_mb("VmRSS")
-            composition_scores(hooked)
-        else:
-            bridge = peer(model, tokenizer)
-            del model
-            gc.collect()
-            before = memory_mb("VmRSS")
-            peer_composition(bridge)
+        compose()
     return memory_mb("VmHWM") - before, memory_mb("VmHWM")
 
 
