@@ -33,7 +33,9 @@ def model():
 def test_exactly_the_planted_cells_carry_the_fact(model, fact):
     """Forbids maps shifted by a layer or a token, and effects where nothing was planted."""
     other = TokenReplacement((other_person(fact),))
-    found = trace(model, fact.prompt, fact.subject, fact.answer, corruption=other, window=1)
+    options = {"corruption": other, "window": 1, "metric": "logit"}
+    found = trace(model, fact.prompt, fact.subject, fact.answer, **options)
+    assert found.total_effect == pytest.approx(FACTS_TRUTH.answer_logit, abs=1e-3)
     last_name, last = found.subject[1], len(found.tokens) - 1
     rows = {"surname": last_name, "last": last}
     for kind, site in SITES.items():
