@@ -1,0 +1,156 @@
+"""What shapes the lab's figures, as the URL holds it: one frozen value with plain fields.
+
+``prompt, target, foil, layer, head`` are the selection that travels from lab to lab. The prompt is
+the clean one. ``at`` is the patched position; the answer is always read at the last token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from app.answer_controls import FINAL
+
+PLACES, HEADS, ATTRIBUTION, MANY = (
+    "layers and positions",
+    "heads",
+    "two passes",
+    "many pairs",
+)
+VIEWS = {
+    PLACES: "the chosen activation, at every layer and every token",
+    HEADS: "what each head writes, or one of its inputs",
+    ATTRIBUTION: "every patch estimated at once from gradients, beside the real patches",
+    MANY: "the same map, averaged over many pairs of prompts, with intervals",
+}
+SITES = {
+    "resid_pre": "the residual stream in front of a block: all that is known at this token so far",
+    "resid_mid": "the residual stream between the attention and the MLP of a block",
+    "resid_post": "the residual stream behind a block",
+    "attn_out": "what the attention of a block adds",
+    "mlp_out": "what the MLP of a block adds",
+}
+PARTS = {
+    "z": "what the head writes",
+    "q": "its queries: what it looks for",
+    "k": "its keys: by what it is found",
+    "v": "its values: what it can carry over",
+    "pattern": "its attention pattern: where it looks, and nothing else",
+}
+ALL_POSITIONS, ONE_POSITION = "all positions", "the chosen position"
+OVER = {
+    ALL_POSITIONS: "the head is patched at every token at once",
+    ONE_POSITION: "the head is patched at one token only",
+}
+DIRECTIONS = {
+    "denoise": "a clean activation into the corrupted run: is it enough to bring the answer back?",
+    "noise": "a corrupted activation into the clean run: does the answer need it?",
+}
+PATCH_WITH = {
+    "other run": "what stood there in the other prompt's run",
+    "zero": "nothing: simple, but the model has never seen nothing there",
+    "mean": "the mean over other prompts of the same kind",
+    "resample": "what stood there in a third prompt's run",
+    "noise": "itself, plus noise of its own size",
+}
+METRICS = {
+    "logit_difference": "the logit of the target minus that of the foil",
+    "logit": "the logit of the target alone",
+    "probability": "the probability of the target",
+    "log_probability": "the logarithm of that, in nats",
+    "kl": "how far the whole prediction is from that of the clean run, in nats",
+    "rank": "the place of the target among all tokens; 1 is first",
+}
+SCALES = {
+    "normalised": "1 is the clean run and 0 the corrupted one",
+    "raw": "the metric itself, in its own unit",
+}
+ALIGN = {
+    "length": "both prompts have equally many tokens",
+    "pad": "the shorter prompt is padded in front, so that positions count from the end",
+}
+GRADIENTS = {
+    "gradient": "one gradient, taken in the run that is patched",
+    "integrated": "the mean of gradients on the way from one run to the other",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The lab's state. Field names are the names in the URL, and in lessons.
+
+    Attributes:
+        prompt, corrupted: the clean and the corrupted prompt. A part of both in [brackets] is a
+            marked span, whose length may differ.
+        target: *final answer* (of the clean run) or a word; foil: a word, empty for what the model
+            says after the corrupted prompt.
+        view: of `VIEWS`.
+        site: what is patched in the map, of `SITES`; part: in the heads' map, of `PARTS`; over: at
+            which positions there, of `OVER`.
+        layer, at: the chosen cell of the map; head: with the layer, the chosen head. ``at`` counts
+            from 0, or from the end if negative; None: the first token that differs.
+        direction: of `DIRECTIONS`; patch_with: of `PATCH_WITH`; metric: of `METRICS`; scale: of
+            `SCALES`; align: of `ALIGN`.
+        gradient: of `GRADIENTS`, for the view of two passes.
+        n_pairs: how many, in the view of many pairs; seed: of pairs, draws, noise and intervals.
+        bos: the prompts begin with the model's start token; None: as the model was trained.
+    """
+
+    prompt: str = ""
+    corrupted: str = ""
+    target: str = FINAL
+    foil: str = ""
+    view: str = PLACES
+    site: str = "resid_pre"
+    part: str = "z"
+    over: str = ALL_POSITIONS
+    layer: int = 0
+    at: int | None = None
+    head: int = 0
+    direction: str = "denoise"
+    patch_with: str = "other run"
+    metric: str = "logit_difference"
+    scale: str = "normalised"
+    align: str = "length"
+    gradient: str = "gradient"
+    n_pairs: int = 16
+    seed: int = 0
+    bos: bool | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Settings:
+        """From texts as a URL or a lesson has them; names of other labs are passed over.
+
+        Raises ValueError for a value that the control does not have.
+        """
+        names = {field.name for field in fields(cls)}
+        given = {name: value for name, value in values.items() if name in names}
+        settings = cls(**{n: _typed(n, v) for n, v in given.items() if v is not None})
+        for name, allowed in CHOICES.items():
+            if getattr(settings, name) not in allowed:
+                raise ValueError(f"{name} is one of {', '.join(allowed)}, not {values[name]!r}")
+        return settings
+
+
+CHOICES: Mapping[str, Mapping[str, str]] = {
+    "view": VIEWS,
+    "site": SITES,
+    "part": PARTS,
+    "over": OVER,
+    "direction": DIRECTIONS,
+    "patch_with": PATCH_WITH,
+    "metric": METRICS,
+    "scale": SCALES,
+    "align": ALIGN,
+    "gradient": GRADIENTS,
+}
+_WHOLE = ("layer", "at", "head", "n_pairs", "seed")
+
+
+def _typed(name: str, value: Any) -> Any:
+    if name in _WHOLE:
+        return int(value)
+    if name == "bos":
+        return value if isinstance(value, bool) else str(value).lower() in ("true", "1", "yes")
+    return str(value)
