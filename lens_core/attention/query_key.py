@@ -203,7 +203,8 @@ def _scale(
     reached = rows[:, dest] - rows[:, other] if other >= 0 else rows[:, dest]
     measured = float(reached[0] - reached[1]) / (2 * product)
     usual = model.cfg.d_head**-0.5
-    return usual if math.isclose(measured, usual, rel_tol=_ROUNDING) else measured
+    rounding = max(_ROUNDING, torch.finfo(model.cfg.dtype).eps)
+    return usual if math.isclose(measured, usual, rel_tol=rounding) else measured
 
 
 def _position(position: int, length: int) -> int:

@@ -53,6 +53,14 @@ def test_scale_is_the_models_own(family_named: Any, name: str, expected: float) 
     assert score_scale(hooked, 1, 2) == pytest.approx(expected, rel=1e-3)
 
 
+def test_scale_in_half_precision() -> None:
+    """Forbids a factor that is a little off, and products that do not add up, in bf16."""
+    model = HookedModel.from_pretrained("tiny-world", dtype="bfloat16")
+    found = query_key(model, "The cat sat on the", 4, 7, -1, 2)
+    assert found.scale == 32**-0.5
+    assert found.remainder == pytest.approx(0.0, abs=0.02)
+
+
 def test_alibi_is_the_remainder(family_named: Any) -> None:
     """Forbids hiding a bias in the products: ALiBi's falls by the same step from key to key."""
     bloom = family_named("bloom")
