@@ -5,9 +5,19 @@ from urllib.parse import urlencode
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+HEAD = {"layer": "6", "head": "2"}
 PAGES = {
     "lens": ("/logit-lens?" + urlencode({"prompt": "Paris is the capital of"}), "lens-grid"),
     "transformer": ("/transformer", "number-grid"),
+    "heads": ("/attention-heads?" + urlencode(HEAD), "head-grid"),
+    "one head": ("/attention-heads?" + urlencode(HEAD | {"view": "head"}), "head-view"),
+    "neurons": (
+        "/attention-heads?" + urlencode(HEAD | {"view": "head", "drawn": "neuron view"}),
+        "neuron-view",
+    ),
+    "scores": ("/induction?" + urlencode(HEAD), "number-grid"),
+    "answer": ("/attribution?" + urlencode(HEAD | {"parts": "heads"}), "number-grid"),
+    "block": ("/attribution?" + urlencode(HEAD | {"view": "block it"}), "number-grid"),
 }
 
 
