@@ -25,10 +25,13 @@ def start_token(model: HookedModel) -> bool:
     )
 
 
-def target_and_foil(*, about: str, foil_for: str) -> tuple[str, str]:
+def target_and_foil(
+    *, about: str, foil_for: str, without_foil: str = "the runner-up"
+) -> tuple[str, str]:
     """The answer's token and the one that it is weighed against, as they were typed.
 
-    ``about`` and ``foil_for`` say what this lab does with them.
+    ``about`` and ``foil_for`` say what this lab does with them, ``without_foil`` what stands in for
+    a foil that is not named.
     """
     left, right = st.columns(2)
     target = left.selectbox(
@@ -46,7 +49,7 @@ def target_and_foil(*, about: str, foil_for: str) -> tuple[str, str]:
         key="foil",
         bind="query-params",
         max_chars=60,
-        placeholder="the runner-up",
+        placeholder=without_foil,
         help=f"The word that the target is weighed against {foil_for}.",
     )
     return target or FINAL, foil or ""

@@ -50,8 +50,8 @@ DIRECTIONS = {
 PATCH_WITH = {
     "other run": "what stood there in the other prompt's run",
     "zero": "nothing: simple, but the model has never seen nothing there",
-    "mean": "the mean over other prompts of the same kind",
-    "resample": "what stood there in a third prompt's run",
+    "mean": "the mean over other texts",
+    "resample": "what stood there in another text's run",
     "noise": "itself, plus noise of its own size",
 }
 METRICS = {
@@ -74,6 +74,12 @@ GRADIENTS = {
     "gradient": "one gradient, taken in the run that is patched",
     "integrated": "the mean of gradients on the way from one run to the other",
 }
+OWN_PAIRS = "your own"
+FAMILIES = {
+    "who gets it": "two people, one of whom gives the other a thing; corrupted: the other one gives",
+    "capitals": "the capital of a country; corrupted: another country",
+    OWN_PAIRS: "pairs that you type or paste, one a line: clean, corrupted, answer, foil",
+}
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,8 @@ class Settings:
         direction: of `DIRECTIONS`; patch_with: of `PATCH_WITH`; metric: of `METRICS`; scale: of
             `SCALES`; align: of `ALIGN`.
         gradient: of `GRADIENTS`, for the view of two passes.
-        n_pairs: how many, in the view of many pairs; seed: of pairs, draws, noise and intervals.
+        family: where the pairs of the view of many come from, of `FAMILIES`; n_pairs: how many;
+            own_pairs: the visitor's own, one a line as a CSV file has them. seed: of pairs, draws, noise and intervals.
         bos: the prompts begin with the model's start token; None: as the model was trained.
     """
 
@@ -114,6 +121,8 @@ class Settings:
     scale: str = "normalised"
     align: str = "length"
     gradient: str = "gradient"
+    family: str = "who gets it"
+    own_pairs: str = ""
     n_pairs: int = 16
     seed: int = 0
     bos: bool | None = None
@@ -144,6 +153,7 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
     "scale": SCALES,
     "align": ALIGN,
     "gradient": GRADIENTS,
+    "family": FAMILIES,
 }
 _WHOLE = ("layer", "at", "head", "n_pairs", "seed")
 
