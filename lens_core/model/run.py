@@ -70,6 +70,7 @@ class Run:
         copied: sites whose tensors the model changes in place afterwards.
         head_input: not None: skip the whole decoder, and hand this to the unembedding.
         enter: given each block's layer and input, returns the input to use; rows may join there.
+        narrow: of the last block's MLP only the last position is wanted.
     """
 
     __slots__ = (
@@ -80,6 +81,7 @@ class Run:
         "grad",
         "head_input",
         "low_rank",
+        "narrow",
         "offset",
         "plan",
         "resid",
@@ -106,6 +108,7 @@ class Run:
         self.low_rank: dict[Place, list[BoundLowRank]] = {}
         self.softmax_layers: set[int | None] = set()
         self.enter: Callable[[int, Tensor], Tensor] | None = None
+        self.narrow = False
         self.cache: dict[SiteKey, Tensor] = {}
 
     @property

@@ -41,6 +41,9 @@ def install(model: nn.Module, spec: ModelSpec) -> None:
         _wrap(block, _block_forward, _BlockTap(n, spec.block_outputs))
         _install_attention(block, layer, n, spec)
         _install_mlp(block, layer, n)
+    last = spec.layers[-1]
+    if last.mlp_in is not None:
+        _wrap(module_at(blocks, f"{len(spec.layers) - 1}.{last.mlp_in}"), _last_mlp_forward, None)
 
 
 def open_window(core: nn.Module, layer: int, n_kv_heads: int | None) -> None:
@@ -263,6 +266,30 @@ def _window_forward(module: Any, *args: Any, **kwargs: Any) -> Any:
         return module._lens_inner(*args, **kwargs)
     with AttentionWindow(run, tap.layer, tap.n_kv_heads):
         return module._lens_inner(*args, **kwargs)
+
+
+def _last_mlp_forward(module: Any, *args: Any, **kwargs: Any) -> Any:
+    """The last block's MLP; for the last position alone where no other is read after it."""
+    run = current_run()
+    if run is None or not run.narrow or _hidden(args, kwargs).ndim != 3:
+        return module._lens_inner(*args, **kwargs)
+    hidden = _hidden(args, kwargs)
+
+    def last(x: Any) -> Any:  # some MLPs are handed the residual stream too, to add to
+        same = isinstance(x, Tensor) and x.shape[:2] == hidden.shape[:2]
+        return x[:, -1:] if same else x
+
+    named = {name: last(x) for name, x in kwargs.items()}
+    output = module._lens_inner(*(last(x) for x in args), **named)
+    if not isinstance(output, Tensor):
+        return (_at_the_end(output[0], hidden), *output[1:])
+    return _at_the_end(output, hidden)
+
+
+def _at_the_end(last: Tensor, hidden: Tensor) -> Tensor:
+    full = last.new_zeros(*hidden.shape[:-1], last.shape[-1])
+    full[:, -1:] = last
+    return full
 
 
 _WINDOW_SITES = ("q", "k", "v", "scores", "pattern", "z")

@@ -3,7 +3,8 @@
 Each row of a batch is one cell with its own patch. A row joins the batch in front of the first
 layer that its patch touches, from the base's residual stream; positions before the first that any
 row of the batch touches are not computed again, their keys and values are the base's; after the
-last block only the answer position is read, and of its logits only those that the metric wants.
+last block (in its MLP already) only the answer position is read, and of its logits only those that
+the metric wants.
 The blocks are the model's own code throughout.
 """
 
@@ -59,6 +60,7 @@ class Abilities:
     resumes: bool
 
 
+_MLP_SITES = ("mlp_in", "mlp_pre", "mlp_gate", "mlp_post", "mlp_out")
 _ABILITIES: WeakKeyDictionary[HookedModel, Abilities] = WeakKeyDictionary()
 
 
@@ -229,6 +231,8 @@ def _run_chunk(
     run.batch = tokens.shape[0]
     if model.spec.final and not after:
         run.stop = model.cfg.n_layers
+    last = model.cfg.n_layers - 1
+    run.narrow = not any((site, last) in run.plan for site in _MLP_SITES)
     with active(run):
         try:
             logits = forward(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lens_core.model.config import ModelConfig
 
 # Reading a layer's weights once takes about as long as computing this many tokens in it.
-_WEIGHTS_IN_TOKENS = 24
+_WEIGHTS_IN_TOKENS = 48
 _MAX_STARTS = 48
 _CPU_GB, _GPU_GB = 0.5, 4.0
 

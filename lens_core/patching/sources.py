@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from lens_core.model.cache import ActivationCache
 from lens_core.model.sites import SITES
 from lens_core.patching.base import Base
 from lens_core.patching.cells import Place, Sources
 from lens_core.patching.errors import PatchingError
 from lens_core.patching.result import PatchWith
-
-if TYPE_CHECKING:
-    pass
 
 _POSITIONAL = ("scores", "pattern")
 
@@ -39,6 +36,7 @@ class Other:
 def make_sources(
     base: Base,
     other: Other,
+    cache: ActivationCache,
     places: Sequence[Place],
     kind: PatchWith,
     reference: Sequence[Int[Tensor, "1 pos"]],
@@ -48,6 +46,7 @@ def make_sources(
     """For each place, what each row of the base is patched with.
 
     Args:
+        cache: of the other runs, with all the places in it.
         reference: prompts that means are taken over and resampled activations come from.
         noise_std: standard deviation of the noise, in multiples of the site's own.
 
@@ -56,9 +55,10 @@ def make_sources(
     """
     model = base.model
     if kind == "other run":
-        cache = model.run_with_cache(other.tokens, places, attention_mask=other.mask)[1]
         return {place: _aligned(cache[place], place[0], other) for place in places}
-    own = model.run_with_cache(base.tokens, places, base.interventions, attention_mask=base.mask)[1]
+    own = model.run_with_cache(
+        base.tokens, places, base.interventions, attention_mask=base.mask, last_logits_only=True
+    )[1]
     if kind == "zero":
         return {place: torch.zeros_like(own[place]) for place in places}
     if kind == "noise":

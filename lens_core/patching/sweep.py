@@ -17,10 +17,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lens_core.patching.alignment import PromptPair
-from lens_core.patching.base import Base, record_base
+from lens_core.patching.base import record_base
 from lens_core.patching.cells import Cell
 from lens_core.patching.engine import OnStep, run_cells
-from lens_core.patching.groups import Group, answers_of, as_pairs, group_pairs
+from lens_core.patching.groups import answers_of, as_pairs, group_pairs
 from lens_core.patching.metrics import Answers, Metric, as_metric, logit_difference
 from lens_core.patching.plan import Choice, make_plan
 from lens_core.patching.result import Direction, Label, PatchWith, SweepResult
@@ -92,7 +92,15 @@ def sweep(
     unpatched = np.full((2, len(all_pairs)), np.nan)
     for group in groups:
         own = [all_pairs[i] for i in group.pairs]
-        base, (clean, corrupted) = _both_runs(model, group, direction)
+        base = record_base(model, group.tokens, attention_mask=group.mask)
+        last, cache = model.run_with_cache(
+            group.other.tokens,
+            plan.places,
+            attention_mask=group.other.mask,
+            last_logits_only=site != "logits",
+        )
+        runs = (last[:, -1], base.logits)
+        clean, corrupted = runs if direction == "denoise" else runs[::-1]
         answers, columns = answers_of(own, measure, clean)
         for side, logits in enumerate((clean, corrupted)):
             seen = logits if columns is None else logits[:, columns]
@@ -101,7 +109,9 @@ def sweep(
         found = run_cells(
             base,
             cells,
-            make_sources(base, group.other, plan.places, patch_with, prompts, noise_std, seed),
+            make_sources(
+                base, group.other, cache, plan.places, patch_with, prompts, noise_std, seed
+            ),
             _reader(measure, answers, cells),
             columns=columns,
             memory_gb=memory_gb,
@@ -122,17 +132,6 @@ def sweep(
         token_texts=_texts(model, groups[0].tokens[0]),
         seed=seed,
     )
-
-
-def _both_runs(
-    model: HookedModel, group: Group, direction: Direction
-) -> tuple[Base, tuple[Tensor, Tensor]]:
-    """The run that is patched, and the last logits of the clean and of the corrupted one."""
-    base = record_base(model, group.tokens, attention_mask=group.mask)
-    other = model.run(group.other.tokens, attention_mask=group.other.mask, last_logits_only=True)[
-        :, -1
-    ]
-    return base, (other, base.logits) if direction == "denoise" else (base.logits, other)
 
 
 def _texts(model: HookedModel, tokens: Tensor) -> tuple[str, ...]:
