@@ -1,0 +1,53 @@
+"""Circuits: which heads do a task, and how good the claim is.
+
+from lens_core.circuits import Knockouts, faithfulness, ioi_dataset, load_circuit, score_table
+knockouts = Knockouts(model, ioi_dataset(model, 64))
+print(score_table(faithfulness(knockouts, [load_circuit("tiny-world-ioi")])))
+"""
+
+from lens_core.circuits.circuit import (
+    Circuit,
+    Node,
+    circuit_names,
+    every_node,
+    load_circuit,
+    node_name,
+    sorted_nodes,
+)
+from lens_core.circuits.dataset import TemplateDataset, TemplateGroup
+from lens_core.circuits.errors import CircuitError
+from lens_core.circuits.ioi import DISTRACTORS, TEMPLATES, ioi_dataset
+from lens_core.circuits.knockout import Knockouts
+from lens_core.circuits.scores import (
+    Completeness,
+    Faithfulness,
+    Minimality,
+    completeness,
+    faithfulness,
+    minimality,
+    score_table,
+)
+
+__all__ = [
+    "DISTRACTORS",
+    "TEMPLATES",
+    "Circuit",
+    "CircuitError",
+    "Completeness",
+    "Faithfulness",
+    "Knockouts",
+    "Minimality",
+    "Node",
+    "TemplateDataset",
+    "TemplateGroup",
+    "circuit_names",
+    "completeness",
+    "every_node",
+    "faithfulness",
+    "ioi_dataset",
+    "load_circuit",
+    "minimality",
+    "node_name",
+    "score_table",
+    "sorted_nodes",
+]

@@ -1,0 +1,212 @@
+"""What a model still does when all but a circuit is knocked out.
+
+    knockouts = Knockouts(model, dataset)
+    knockouts.logit_differences([circuit, circuit.without([(9, 9)])])    # [circuit, prompt]
+
+A head that is knocked out hands on the mean of its outputs over the reference prompts of the same
+template, at the same position, instead of its own (mean ablation, Wang et al. 2022, section 2.3);
+an MLP likewise. The result depends on this choice (Miller et al. 2024, arXiv 2407.08734), so zero
+and resample ablation are here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lens_core.circuits.circuit import Circuit, every_node
+from lens_core.circuits.dataset import TemplateDataset, TemplateGroup
+from lens_core.circuits.errors import CircuitError
+from lens_core.interventions import Intervention, custom
+
+if TYPE_CHECKING:
+    from lens_core import HookedModel
+
+Ablation = Literal["mean", "zero", "resample"]
+Measure = Literal["logit difference", "log odds"]
+Place = tuple[str, int]
+_BATCH_ROWS = 512
+
+
+class Knockouts:
+    """A model and a dataset, and what stands in for each part: made once, asked often.
+
+    Args:
+        ablation: "mean" over the reference prompts of the template, position by position; "zero";
+            or "resample", one reference prompt for each prompt.
+        measure: "logit difference" of the right answer over the wrong one; or "log odds" of the
+            right answer among all candidates of the dataset, in nats: its logit less the
+            log-sum-exp of theirs. A circuit that only holds the wrong answer down has the first
+            and not the second.
+        batch_rows: how many prompts times circuits go through the model at once.
+        seed: decides the draws of "resample".
+
+    Attributes:
+        model_differences: Float [prompt], the measure of the whole model.
+
+    Raises:
+        CircuitError: an unknown kind of ablation or measure.
+
+    Example:
+        >>> from lens_core import HookedModel
+        >>> from lens_core.circuits import Circuit, ioi_dataset
+        >>> model = HookedModel.from_pretrained("tiny-world")
+        >>> knockouts = Knockouts(model, ioi_dataset(model, 8))
+        >>> knockouts.logit_differences([Circuit.of("one head", [(0, 0)])]).shape
+        (1, 8)
+    """
+
+    def __init__(
+        self,
+        model: HookedModel,
+        dataset: TemplateDataset,
+        *,
+        ablation: Ablation = "mean",
+        measure: Measure = "logit difference",
+        batch_rows: int = _BATCH_ROWS,
+        seed: int = 0,
+    ) -> None:
+        if ablation not in ("mean", "zero", "resample"):
+            raise CircuitError(
+                f'Ablations are "mean", "zero" and "resample", not {ablation!r:.30}.'
+            )
+        if measure not in ("logit difference", "log odds"):
+            raise CircuitError(f'Measures are "logit difference", "log odds", not {measure!r:.30}.')
+        if batch_rows < 1:
+            raise CircuitError(f"batch_rows must be at least 1, not {batch_rows}.")
+        self.model, self.dataset = model, dataset
+        self.ablation, self.measure = ablation, measure
+        self._batch_rows = batch_rows
+        generator = torch.Generator().manual_seed(seed)
+        self._values = [_stand_ins(model, group, ablation, generator) for group in dataset.groups]
+        self.whole = Circuit.of("the whole model", every_node(model))
+        self._whole_listed = Circuit.of(
+            "the whole model", every_node(model, mlps=True), all_mlps=False
+        )
+        self.model_differences = self.logit_differences([self.whole])[0]
+
+    def logit_differences(
+        self,
+        circuits: Sequence[Circuit],
+        *,
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> Float[np.ndarray, "circuit prompt"]:
+        """The measure of each prompt under each circuit, in logits.
+
+        Args:
+            on_step: called with how many of the runs are done, and how many there are; what it
+                raises ends the work.
+
+        Raises:
+            CircuitError: a circuit with a node that the model lacks, or a position that the dataset
+                lacks.
+        """
+        for circuit in circuits:
+            self._check(circuit)
+        out = np.zeros((len(circuits), len(self.dataset)))
+        jobs = [
+            (number, start, step)
+            for number, group in enumerate(self.dataset.groups)
+            for step in (max(1, self._batch_rows // len(group.rows)),)
+            for start in range(0, len(circuits), step)
+        ]
+        for done, (number, start, step) in enumerate(jobs):
+            if on_step is not None:
+                on_step(done, len(jobs))
+            group = self.dataset.groups[number]
+            found = self._run(number, circuits[start : start + step])
+            out[start : start + step, group.rows.numpy()] = found.cpu().numpy()
+        return out
+
+    def whole_with(self, circuit: Circuit) -> Circuit:
+        """The whole model as a circuit whose nodes can be taken out: MLPs too if that one lists."""
+        return self.whole if circuit.all_mlps else self._whole_listed
+
+    def _check(self, circuit: Circuit) -> None:
+        circuit.check(self.model)
+        named = {name for names in circuit.positions.values() for name in names}
+        missing = named - self.dataset.position_names
+        if missing:
+            raise CircuitError(
+                f"{circuit.name!r} is kept at {', '.join(sorted(missing))}, which the prompts of "
+                f"{self.dataset.name!r} do not have."
+            )
+
+    @torch.no_grad()
+    def _run(self, number: int, circuits: Sequence[Circuit]) -> Float[Tensor, "circuit prompt"]:
+        group, model = self.dataset.groups[number], self.model
+        heads, mlps = self._kept(group, circuits)
+        edits: list[Intervention] = []
+        for layer in range(model.cfg.n_layers):
+            for site, kept in (("z", heads[:, layer, ..., None]), ("mlp_out", mlps[:, layer])):
+                if not bool(kept.all()):
+                    edits.append(_replace(site, layer, kept, self._values[number][site, layer]))
+        tokens = group.tokens.repeat(len(circuits), 1)
+        logits = model.run(tokens, edits, last_logits_only=True)[:, -1]
+        logits = logits.reshape(len(circuits), len(group.rows), -1).float()
+        return self._measured(logits, self.dataset.answer[group.rows], group)
+
+    def _measured(
+        self, logits: Tensor, answer: Tensor, group: TemplateGroup
+    ) -> Float[Tensor, "circuit prompt"]:
+        row = torch.arange(len(group.rows))
+        right = logits[:, row, answer]
+        if self.measure == "logit difference":
+            return right - logits[:, row, self.dataset.foil[group.rows]]
+        candidates = self.dataset.candidates
+        others = logits[:, :, candidates]
+        hidden = (candidates == answer[:, None]).to(logits.device)
+        return right - others.masked_fill(hidden, -torch.inf).logsumexp(dim=-1)
+
+    def _kept(
+        self, group: TemplateGroup, circuits: Sequence[Circuit]
+    ) -> tuple[Bool[Tensor, "circuit_row layer pos head"], Bool[Tensor, "circuit_row layer pos 1"]]:
+        """Which heads and MLPs are the circuits' own, for every row and position."""
+        cfg, (n_rows, n_pos) = self.model.cfg, group.tokens.shape
+        shape = (len(circuits), n_rows, cfg.n_layers, n_pos)
+        heads = torch.zeros(*shape, cfg.n_heads, dtype=torch.bool)
+        mlps = torch.zeros(*shape, 1, dtype=torch.bool)
+        for i, circuit in enumerate(circuits):
+            mlps[i] = circuit.all_mlps
+            for role, nodes in circuit.roles.items():
+                where = torch.ones(n_rows, n_pos, dtype=torch.bool)
+                if role in circuit.positions:
+                    where = torch.zeros(n_rows, n_pos, dtype=torch.bool)
+                    for name in circuit.positions[role]:
+                        where[torch.arange(n_rows), group.positions[name]] = True
+                for layer, head in nodes:
+                    if head is None:
+                        mlps[i, :, layer, :, 0] |= where
+                    else:
+                        heads[i, :, layer, :, head] |= where
+        return heads.flatten(0, 1), mlps.flatten(0, 1)
+
+
+def _replace(site: str, layer: int, kept: Tensor, value: Tensor) -> Intervention:
+    def put(x: Tensor) -> Tensor:
+        at = value.to(x.device, x.dtype)
+        if at.shape[0] != 1:
+            at = at.repeat(x.shape[0] // at.shape[0], *(1,) * (at.ndim - 1))
+        return torch.where(kept.to(x.device), x, at)
+
+    return custom(site, layer, put, name=f"knock out {site}[{layer}]")
+
+
+@torch.no_grad()
+def _stand_ins(
+    model: HookedModel, group: TemplateGroup, ablation: Ablation, generator: torch.Generator
+) -> dict[Place, Float[Tensor, "row_or_1 pos ..."]]:
+    """What each place gets where it is knocked out."""
+    places = [(site, layer) for site in ("z", "mlp_out") for layer in range(model.cfg.n_layers)]
+    _, cache = model.run_with_cache(group.reference, places, last_logits_only=True)
+    if ablation == "zero":
+        return {place: torch.zeros_like(cache[place][:1]) for place in places}
+    if ablation == "mean":
+        return {place: cache[place].mean(dim=0, keepdim=True) for place in places}
+    drawn = torch.randint(len(group.reference), (len(group.rows),), generator=generator)
+    return {place: cache[place][drawn] for place in places}
