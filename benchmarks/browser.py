@@ -16,11 +16,13 @@ from scripts.lab import open_chromium, serving
 
 LIMITS_S = {"cold start": 10.0, "new prompt": 1.0, "colour changed": 0.5}
 PAYLOAD_KB = 200
+HEADER = ["what", "n", "median s", "fastest s", "slowest s", "goal s"]
 LONG = "When Mary and John went to the store, " * 3 + "John gave a drink to"
 UNTIL_REPLACED = """node => new Promise(done => {
   const look = () => (node.isConnected ? requestAnimationFrame(look) : done());
   look();
 })"""
+PAINTED = "() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))"
 COLOURS = ("rank", "entropy", "KL", "probability")
 FIRST = "The Eiffel Tower is in the city of"
 SUBJECTS = (
@@ -42,7 +44,7 @@ def wait_for_grid(page: Page, prompt: str, timeout_s: float = 60) -> None:
     """Wait until the grid of this prompt is in the page and the browser has painted it."""
     ready = f'[data-testid="lens-grid"][data-ready="true"][data-prompt={json.dumps(prompt)}]'
     page.locator(ready).wait_for(state="visible", timeout=1000 * timeout_s)
-    page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
+    page.evaluate(PAINTED)
 
 
 def cold_start_s(browser: Browser) -> float:
@@ -110,8 +112,8 @@ def colour_changes_s(browser: Browser, count: int) -> tuple[list[float], float]:
     return times[1:], statistics.median(sizes[1:])
 
 
-def row(what: str, values: list[float]) -> list[str]:
-    limit = LIMITS_S[what]
+def row(what: str, values: list[float], limit: float) -> list[str]:
+    """One line of the table, with whether the goal was met."""
     met = statistics.median(values) <= limit
     verdict = "met" if max(values) <= limit else "met by the median" if met else "not met"
     return [
@@ -134,18 +136,17 @@ def main() -> None:
         prompts = new_prompts_s(browser, options.prompts)
         colours, payload_kb = colour_changes_s(browser, options.prompts)
         browser.close()
-    header = ["what", "n", "median s", "fastest s", "slowest s", "goal s"]
     text = "\n\n".join(
         [
             "Cold start: from starting the process to a painted grid, the browser already open. "
             "New prompt: from Enter to the painted grid of a prompt not seen before. "
             f"Server and browser share this machine. {under}",
             table(
-                header,
+                HEADER,
                 [
-                    row("cold start", starts),
-                    row("new prompt", prompts),
-                    row("colour changed", colours),
+                    row("cold start", starts, LIMITS_S["cold start"]),
+                    row("new prompt", prompts, LIMITS_S["new prompt"]),
+                    row("colour changed", colours, LIMITS_S["colour changed"]),
                 ],
             ),
             f"A colour change on a prompt of about thirty tokens sends {payload_kb:.0f} kB to the "
