@@ -31,6 +31,7 @@ class LayerMap:
         note: what is said of a cell on hover and focus.
         chosen: row and column.
         digits: after the decimal point.
+        texts: written in the cells in place of the values.
     """
 
     title: str
@@ -42,6 +43,7 @@ class LayerMap:
     note: Callable[[int, int], str]
     chosen: tuple[int, int]
     digits: int = 2
+    texts: Sequence[Sequence[str]] | None = None
 
 
 def layer_map(drawn: LayerMap, *, key: str, on_choose: Callable[[int, int], None]) -> None:
@@ -71,12 +73,15 @@ def _cell(drawn: LayerMap, row: int, column: int) -> NumberCell:
     value, effect = float(drawn.values[row, column]), float(drawn.effects[row, column])
     if not np.isfinite(value):
         return NumberCell(text="–", shade=0.0, note="no value here")
-    shade = float(np.clip(np.nan_to_num(effect), -1, 1))
-    # Minus nothing would be read as a small loss.
-    text = f"{value:.{drawn.digits}f}".replace(
-        "-0." + "0" * drawn.digits, "0." + "0" * drawn.digits
-    )
-    return NumberCell(text=text, shade=round(shade, 3), note=drawn.note(row, column))
+    shade = round(float(np.clip(np.nan_to_num(effect), -1, 1)), 3)
+    text = written(value, drawn.digits) if drawn.texts is None else drawn.texts[row][column]
+    return NumberCell(text=text, shade=shade, note=drawn.note(row, column))
+
+
+def written(value: float, digits: int = 2) -> str:
+    """A number to so many digits, nothing without a sign: minus 0.00 would be read as a loss."""
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text
 
 
 def _take(key: str, n_rows: int, n_columns: int, on_choose: Callable[[int, int], None]) -> None:

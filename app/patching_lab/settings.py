@@ -76,7 +76,7 @@ GRADIENTS = {
 }
 OWN_PAIRS = "your own"
 FAMILIES = {
-    "who gets it": "two people, one of whom gives the other a thing; corrupted: the other one gives",
+    "who gets it": "one of two people gives the other a thing; corrupted: the other one gives",
     "capitals": "the capital of a country; corrupted: another country",
     OWN_PAIRS: "pairs that you type or paste, one a line: clean, corrupted, answer, foil",
 }
@@ -100,7 +100,8 @@ class Settings:
             `SCALES`; align: of `ALIGN`.
         gradient: of `GRADIENTS`, for the view of two passes.
         family: where the pairs of the view of many come from, of `FAMILIES`; n_pairs: how many;
-            own_pairs: the visitor's own, one a line as a CSV file has them. seed: of pairs, draws, noise and intervals.
+            own_pairs: the visitor's own, one a line as a CSV file has them.
+        seed: of pairs, draws, noise and intervals.
         bos: the prompts begin with the model's start token; None: as the model was trained.
     """
 

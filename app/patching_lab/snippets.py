@@ -1,0 +1,77 @@
+"""*Show the code*: the view's numbers as a short script for ``lens_core``, settings included.
+
+Every text of a visitor stands in the script as Python's ``repr`` of it, never as code. The view's
+result is called ``found`` in all of them.
+"""
+
+from __future__ import annotations
+
+from app.patching_lab.asked import Scene
+from app.patching_lab.many_view import pairs_of
+from app.patching_lab.measured import NEEDS_TEXTS
+from app.patching_lab.pairs import PairKey
+from app.patching_lab.settings import ALL_POSITIONS, HEADS, MANY
+
+MOST_LINES = 40
+_SHOWN_PAIRS = 8
+
+
+def patching_code(scene: Scene) -> str:
+    """A script that computes what the view shows, outside the page."""
+    settings = scene.settings
+    site, where = settings.site, ""
+    if settings.view == HEADS:
+        site = settings.part
+        where = (
+            ' positions="all",' if settings.over == ALL_POSITIONS else f" positions=[{scene.at}],"
+        )
+    lines = [
+        "from lens_core import HookedModel",
+        "from lens_core.patching import prompt_pair, sweep",
+        "",
+        f"model = HookedModel.from_pretrained({scene.model.cfg.name!r})",
+        *_pairs(scene),
+        *_texts(scene),
+        f"found = sweep(model, pairs, {site!r},{where} patch_with={settings.patch_with!r},",
+        f"              direction={settings.direction!r}, metric={settings.metric!r},",
+        f"              {_reference(scene)}seed={settings.seed})",
+        "print('clean', found.clean.mean(), 'corrupted', found.corrupted.mean(), found.unit)",
+        "print(found.normalised_mean.round(2))  # 1: the clean run, 0: the corrupted one",
+        "print(found.to_frame())",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _pairs(scene: Scene) -> list[str]:
+    keys = pairs_of(scene) if scene.settings.view == MANY else (scene.key,)
+    shown = keys[:_SHOWN_PAIRS]
+    left_out = len(keys) - len(shown)
+    more = [f"# {left_out} more pairs of the page are left out here."] if left_out else []
+    return ["pairs = [", *(f"    {_call(key)}," for key in shown), "]", *more]
+
+
+def _call(key: PairKey) -> str:
+    given = f"{key.clean!r}, {key.corrupted!r}, {key.answer}, {key.foil}"
+    return f"prompt_pair(model, {given}, align={key.align!r}, prepend_bos={key.bos!r})"
+
+
+def _texts(scene: Scene) -> list[str]:
+    if scene.settings.patch_with not in NEEDS_TEXTS:
+        return []
+    n = len(scene.tokens)
+    if scene.model.cfg.name.startswith("glass"):
+        return [
+            "from lens_core.attention import largest_half, repeated_random_tokens",
+            f"half = min(largest_half(model), {max(1, n // 2)})",
+            "texts = repeated_random_tokens(model, n_sequences=32, half=half, "
+            f"seed={scene.settings.seed}).split(1)",
+        ]
+    return [
+        "from lens_core.lens.corpus import read_corpus",
+        f"rows = read_corpus('world:{scene.settings.seed}', model, n_ctx={n}, max_tokens={64 * n})",
+        "texts = rows.tokens.split(1)",
+    ]
+
+
+def _reference(scene: Scene) -> str:
+    return "reference=texts, " if scene.settings.patch_with in NEEDS_TEXTS else ""

@@ -1,0 +1,34 @@
+"""The table of what a view shows, as a frame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from app.jobs import Job
+from app.patching_lab.asked import Scene
+from app.patching_lab.many_view import pairs_of
+from app.patching_lab.measured import heads_job, many_job, places_job
+from app.patching_lab.settings import HEADS, MANY
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def table(scene: Scene) -> pd.DataFrame:
+    """One line a patched place."""
+    if scene.settings.view == HEADS:
+        return _waited(heads_job(scene))
+    if scene.settings.view == MANY:
+        return _waited(many_job(scene, pairs_of(scene)))
+    frame = _waited(places_job(scene))
+    frame.insert(2, "token", [scene.tokens[i] for i in frame["position"]])
+    return frame
+
+
+def _waited(job: Job[Any]) -> pd.DataFrame:
+    job.finished.wait()
+    if job.error is not None:
+        raise job.error
+    assert job.result is not None
+    frame: pd.DataFrame = job.result.result.to_frame()
+    return frame
