@@ -74,8 +74,8 @@ def direct_parts(scene: Scene) -> DirectAttribution:
 
 def sources(scene: Scene) -> SourceAttribution:
     """The chosen head's part by source token."""
-    where = {"layer": scene.edge["layer"], "head": scene.edge["head"]}
-    return ask(scene.model, source_attribution, scene.token_ids, **where, **scene.question).result
+    asked = scene.where | scene.question
+    return ask(scene.model, source_attribution, scene.token_ids, **asked).result
 
 
 def neurons(scene: Scene) -> NeuronAttribution:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,9 +47,14 @@ class Scene:
         return self.read.result
 
     @property
-    def question(self) -> dict[str, int | None]:
+    def question(self) -> dict[str, Any]:
         """Target, foil and position as the analyses of `lens_core.attribution` take them."""
         return {"target": self.target_id, "foil": self.foil_id, "position": self.position}
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """The chosen head as analyses of one head take it."""
+        return {"layer": self.edge["layer"], "head": self.edge["head"]}
 
     @property
     def has_bos(self) -> bool:

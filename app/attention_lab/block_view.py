@@ -110,8 +110,7 @@ def how(scene: Scene) -> dict[str, Any]:
     given: dict[str, Any] = {"kind": settings.kind, "seed": settings.seed, **scene.question}
     if settings.kind != "zero":
         length = max(_CORPUS_TOKENS, len(scene.token_ids))
-        n_ctx = scene.model.cfg.n_ctx
-        given["corpus"] = Corpus(min(length, n_ctx), settings.seed)
+        given["corpus"] = Corpus(min(length, scene.model.cfg.n_ctx or length), settings.seed)
     return given
 
 

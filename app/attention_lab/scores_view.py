@@ -28,6 +28,9 @@ from lens_core.attention import (
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
+
+    from lens_core import HookedModel
 
 MAP_KEY, INTO_KEY = "score_map", "composition_map"
 _RANKED = 8
@@ -99,7 +102,7 @@ def scores_job(scene: Scene) -> Job[Answer[HeadScores]]:
     return standard_scores(scene.model, settings.seed)
 
 
-def scores_on_tokens(model, tokens, *, seed: int) -> HeadScores:  # type: ignore[no-untyped-def]
+def scores_on_tokens(model: HookedModel, tokens: Tensor, *, seed: int) -> HeadScores:
     """All scores on these tokens."""
     return head_scores(model, tokens, seed=seed)
 

@@ -191,7 +191,8 @@ def _ablation(scene: Scene) -> Code:
     parts = list(block_view.parts_of(scene))
     how = block_view.how(scene)
     imports = ["from lens_core.attribution import ablate"]
-    lines, corpus = [], ""
+    lines: list[str] = []
+    corpus = ""
     if isinstance(how.get("corpus"), Corpus):
         more, lines = _corpus(scene, how["corpus"])
         imports, corpus = [*more, *imports], ", corpus=corpus"

@@ -73,9 +73,8 @@ def asked_tokens(scene: Scene) -> tuple[int, int]:
 def read_weights(scene: Scene) -> tuple[OVPromoted, QKAttended]:
     """Both circuits of the chosen head."""
     of, by = asked_tokens(scene)
-    where = {"layer": scene.edge["layer"], "head": scene.edge["head"]}
-    ov = ask(scene.model, ov_promoted, **where, token=of).result
-    return ov, ask(scene.model, qk_attended, **where, token=by).result
+    ov = ask(scene.model, ov_promoted, **scene.where, token=of).result
+    return ov, ask(scene.model, qk_attended, **scene.where, token=by).result
 
 
 def _table(tokens: tuple[str, ...], values: object, name: str) -> pd.DataFrame:

@@ -167,7 +167,7 @@ function redraw(root, store, setTriggerValue) {
   root.querySelector(".definition").textContent = scoreNamed(data, options.order)?.definition ?? "";
   drawHeadLegend(root.querySelector(".legend"), data, options, ramp);
   const draw = () => gridPicture(root, data, options, layout, cells);
-  drawTools(root.querySelector(".tools"), { name: "heads", withLink: false, draw });
+  drawTools(root.querySelector(".tools"), { name: "heads", withLink: true, draw });
 
   connectGrid(root, store, { cells, layout, paint, focus }, setTriggerValue);
 }

@@ -75,7 +75,7 @@ function drawStage(root, store, send) {
   backToFocus();
   const draw = () => headPicture(root, view, options);
   const name = `attention-${headName(data.layer, data.head)}`;
-  drawTools(root.querySelector(".tools"), { name, withLink: false, draw });
+  drawTools(root.querySelector(".tools"), { name, withLink: true, draw });
 }
 
 function canDrawLines(data) {

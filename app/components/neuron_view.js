@@ -196,7 +196,7 @@ function draw(root, store, choose) {
   const nodes = drawWeights(root, data, choose);
   const picture = () => neuronPicture(root, data, rows, colors);
   const name = `query-key-${headName(data.layer, data.head)}`;
-  drawTools(root.querySelector(".tools"), { name, withLink: false, draw: picture });
+  drawTools(root.querySelector(".tools"), { name, withLink: true, draw: picture });
   return nodes;
 }
 
