@@ -1,6 +1,11 @@
 """Patching: put an activation of one run into another, and see what the answer does."""
 
 from lens_core.patching.alignment import PromptPair, prompt_pair
+from lens_core.patching.attribution_patching import (
+    Verification,
+    attribution_patching,
+    verify,
+)
 from lens_core.patching.base import Base, record_base
 from lens_core.patching.cells import Cell, Write
 from lens_core.patching.engine import run_cells
@@ -30,8 +35,10 @@ __all__ = [
     "PatchingError",
     "PromptPair",
     "SweepResult",
+    "Verification",
     "Write",
     "as_metric",
+    "attribution_patching",
     "kl",
     "log_probability",
     "logit",
@@ -42,4 +49,5 @@ __all__ = [
     "record_base",
     "run_cells",
     "sweep",
+    "verify",
 ]

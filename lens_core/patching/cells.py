@@ -112,7 +112,7 @@ def check_writes(
                 f"The source of {write.site} has the shape {list(source.shape)}; it needs the axes "
                 f"{' '.join(axes)}, with one row for each of the {shape[0]} of the base."
             )
-        for axis, chosen in _chosen(write).items():
+        for axis, chosen in chosen_indices(write).items():
             size = source.shape[axes.index(axis)] if axis in axes else 0
             if any(not -size <= i < size for i in chosen):
                 raise PatchingError(
@@ -140,7 +140,7 @@ class Writer:
 
     def add(self, row: int, base_row: int, write: Write) -> None:
         """Have `row` of the run written, from `base_row` of the source."""
-        chosen = _chosen(write)
+        chosen = chosen_indices(write)
         names = tuple(axis for axis in self.axes[1:] if axis in chosen)
         lists = [
             torch.tensor([i % self.source.shape[self.axes.index(axis)] for i in chosen[axis]])
@@ -200,7 +200,7 @@ class Writer:
 _NOTHING = torch.zeros(1, 0, dtype=torch.long)
 
 
-def _chosen(write: Write) -> dict[str, tuple[int, ...]]:
+def chosen_indices(write: Write) -> dict[str, tuple[int, ...]]:
     """The indices along each axis that a write names."""
     axes = SITES[write.site].axes
     heads = "head" if "head" in axes else "kv_head"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Literal
@@ -78,8 +78,8 @@ class Plan:
             (self.site, layer) for layer in sorted(layers, key=lambda n: -1 if n is None else n)
         ]
 
-    def cells(self, group: Group) -> tuple[Array, list[Cell]]:
-        """The cells of a group's pairs, and the index of each in the sweep.
+    def cells(self, group: Group, only: Container[int] | None = None) -> tuple[Array, list[Cell]]:
+        """The cells of a group's pairs (or only some), and the index of each in the sweep.
 
         Positions without a counterpart in the other prompt are left out.
         """
@@ -90,6 +90,8 @@ class Plan:
             for number, (layer, position, head, neuron, key) in enumerate(options):
                 where = every if position[1] is None else position[1]
                 if where is not None and not all(matched[p] for p in where):
+                    continue
+                if only is not None and number not in only:
                     continue
                 cells.append(
                     Cell(

@@ -55,7 +55,7 @@ def make_sources(
     """
     model = base.model
     if kind == "other run":
-        return {place: _aligned(cache[place], place[0], other) for place in places}
+        return {place: aligned(cache[place], place[0], other) for place in places}
     own = model.run_with_cache(
         base.tokens, places, base.interventions, attention_mask=base.mask, last_logits_only=True
     )[1]
@@ -72,7 +72,7 @@ def make_sources(
     )
 
 
-def _aligned(x: Tensor, site: str, other: Other) -> Tensor:
+def aligned(x: Tensor, site: str, other: Other) -> Tensor:
     """The other run's activations, moved to the positions of the base that they answer to."""
     n = other.position.shape[1]
     here = torch.arange(n, device=other.position.device)

@@ -8,7 +8,7 @@ suffice, neither alone is missed (Heimersheim and Nanda 2024).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,10 +20,10 @@ from lens_core.patching.alignment import PromptPair
 from lens_core.patching.base import record_base
 from lens_core.patching.cells import Cell
 from lens_core.patching.engine import OnStep, run_cells
-from lens_core.patching.groups import answers_of, as_pairs, group_pairs
+from lens_core.patching.groups import Group, answers_of, as_pairs, group_pairs
 from lens_core.patching.metrics import Answers, Metric, as_metric, logit_difference
-from lens_core.patching.plan import Choice, make_plan
-from lens_core.patching.result import Direction, Label, PatchWith, SweepResult
+from lens_core.patching.plan import Choice, Plan, make_plan
+from lens_core.patching.result import Array, Direction, Label, PatchWith, SweepResult
 from lens_core.patching.sources import make_sources
 
 if TYPE_CHECKING:
@@ -86,26 +86,76 @@ def sweep(
     all_pairs = as_pairs(pairs, measure)
     groups = group_pairs(all_pairs, direction, model.cfg.device)
     plan = make_plan(model, groups, site, layers, positions, heads, neurons, keys)
-    prompts = _reference(all_pairs, reference, model.cfg.device)
-    steps = _Steps(on_step, plan.n_cells * len(all_pairs))
-    values = np.full((plan.n_cells, len(all_pairs)), np.nan)
-    unpatched = np.full((2, len(all_pairs)), np.nan)
+    values, unpatched = patched_values(
+        model,
+        all_pairs,
+        groups,
+        plan,
+        measure,
+        direction=direction,
+        patch_with=patch_with,
+        prompts=_reference(all_pairs, reference, model.cfg.device),
+        noise_std=noise_std,
+        memory_gb=memory_gb,
+        on_step=on_step,
+        seed=seed,
+    )
+    return SweepResult(
+        site=site,
+        patch_with=patch_with,
+        direction=direction,
+        metric=measure.name,
+        unit=measure.unit,
+        axes=plan.axes,
+        labels=plan.labels,
+        values=values.reshape(*plan.shape, len(all_pairs)),
+        clean=unpatched[0],
+        corrupted=unpatched[1],
+        token_texts=token_texts(model, groups[0].tokens[0]),
+        seed=seed,
+    )
+
+
+def patched_values(
+    model: HookedModel,
+    pairs: Sequence[PromptPair],
+    groups: Sequence[Group],
+    plan: Plan,
+    measure: Metric,
+    *,
+    direction: Direction,
+    patch_with: PatchWith = "other run",
+    prompts: Sequence[Tensor] = (),
+    noise_std: float = 1.0,
+    memory_gb: float | None = None,
+    on_step: OnStep | None = None,
+    seed: int = 0,
+    only: Container[int] | None = None,
+) -> tuple[Array, Array]:
+    """The metric of every cell of a plan, [cell, pair], and of the two unpatched runs, [2, pair].
+
+    Args:
+        only: the numbers of the cells to run; the others stay NaN.
+    """
+    n_cells = plan.n_cells if only is None else sum(i in only for i in range(plan.n_cells))
+    steps = _Steps(on_step, n_cells * len(pairs))
+    values = np.full((plan.n_cells, len(pairs)), np.nan)
+    unpatched = np.full((2, len(pairs)), np.nan)
     for group in groups:
-        own = [all_pairs[i] for i in group.pairs]
         base = record_base(model, group.tokens, attention_mask=group.mask)
         last, cache = model.run_with_cache(
             group.other.tokens,
             plan.places,
             attention_mask=group.other.mask,
-            last_logits_only=site != "logits",
+            last_logits_only=plan.site != "logits",
         )
         runs = (last[:, -1], base.logits)
         clean, corrupted = runs if direction == "denoise" else runs[::-1]
-        answers, columns = answers_of(own, measure, clean)
+        answers, columns = answers_of([pairs[i] for i in group.pairs], measure, clean)
         for side, logits in enumerate((clean, corrupted)):
             seen = logits if columns is None else logits[:, columns]
             unpatched[side, list(group.pairs)] = measure(seen, answers).cpu()
-        index, cells = plan.cells(group)
+        index, cells = plan.cells(group, only)
         found = run_cells(
             base,
             cells,
@@ -118,23 +168,11 @@ def sweep(
             on_step=steps.of_part(len(cells)),
         )
         values[index, np.array(group.pairs)[[cell.row for cell in cells]]] = found
-    return SweepResult(
-        site=site,
-        patch_with=patch_with,
-        direction=direction,
-        metric=measure.name,
-        unit=measure.unit,
-        axes=plan.axes,
-        labels=plan.labels,
-        values=values.reshape(*plan.shape, len(all_pairs)),
-        clean=unpatched[0],
-        corrupted=unpatched[1],
-        token_texts=_texts(model, groups[0].tokens[0]),
-        seed=seed,
-    )
+    return values, unpatched
 
 
-def _texts(model: HookedModel, tokens: Tensor) -> tuple[str, ...]:
+def token_texts(model: HookedModel, tokens: Tensor) -> tuple[str, ...]:
+    """The text of each token; empty without a tokenizer."""
     return tuple(model.to_str_tokens(tokens)) if model.tokenizer is not None else ()
 
 
