@@ -27,6 +27,7 @@ from app.patching_lab.settings import (
     PLACES,
     SCALES,
     VIEWS,
+    Settings,
 )
 from app.patching_lab.strip import token_strip
 from app.take_away import provenance, table_and_code
@@ -86,28 +87,33 @@ def _lab(model: HookedModel, clean: str, corrupted: str) -> LabState:
         choice("Metric", METRICS, "metric")
         choice("Numbers in the map", SCALES, "scale")
         choice("Align the prompts by", ALIGN, "align")
-        scene = scene_of(model, selection.chosen(clean, corrupted))
+        scene = _scene(model, selection.chosen(clean, corrupted))
         selection.choose_cell(model, len(scene.tokens), heads=view == HEADS)
     # The controls of the chosen cell may have let go of a place that is not there.
-    scene = scene_of(model, selection.chosen(clean, corrupted))
+    settings = selection.chosen(clean, corrupted)
+    scene = _scene(model, settings)
     with body, polite_errors():
         _draw(scene, view)
     _take_away(scene)
     chosen = {"layer": scene.layer, "at": scene.at, "head": scene.head}
-    return LabState(model, {**asdict(scene.settings), **chosen})
+    return LabState(model, {**asdict(settings), **chosen})
+
+
+def _scene(model: HookedModel, settings: Settings) -> Scene:
+    asked = many_view.first_pair(model, settings) if settings.view == MANY else settings
+    return scene_of(model, asked)
 
 
 def _draw(scene: Scene, view: str) -> None:
     for note in scene.notes:
         st.caption(f":material/info: {plain(note)}")
-    if view != MANY:
-        token_strip(scene)
-        if not scene.pair.differing:
-            st.warning(
-                "The two prompts are the same, so there is nothing to patch; exchange a word.",
-                icon=":material/info:",
-            )
-            return
+    token_strip(scene)
+    if not scene.pair.differing:
+        st.warning(
+            "The two prompts are the same, so there is nothing to patch; exchange a word.",
+            icon=":material/info:",
+        )
+        return
     _VIEWS[view].draw(scene)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,9 +58,11 @@ def controls(sites: list[str]) -> None:
         )
 
 
-def pairs_of(scene: Scene) -> tuple[PairKey, ...]:
-    """The pairs, those of the commonest length where they differ."""
-    settings = scene.settings
+def pairs_of(model: HookedModel, settings: Settings) -> tuple[PairKey, ...]:
+    """The pairs, those of the commonest length where they differ.
+
+    Raises PatchingError, TokenError and what `prompt_pair` raises for the visitor's own.
+    """
     asked = Settings(
         family=settings.family,
         own_pairs=settings.own_pairs or _EXAMPLE,
@@ -68,7 +71,14 @@ def pairs_of(scene: Scene) -> tuple[PairKey, ...]:
         align=settings.align,
         bos=settings.bos,
     )
-    return ask(scene.model, _pairs, settings=asked).result
+    return ask(model, _pairs, settings=asked).result
+
+
+def first_pair(model: HookedModel, settings: Settings) -> Settings:
+    """The settings with the first pair in place of the visitor's two prompts."""
+    key = pairs_of(model, settings)[0]
+    answer, foil = model.to_str_tokens([key.answer]) + model.to_str_tokens([key.foil or 0])
+    return replace(settings, prompt=key.clean, corrupted=key.corrupted, target=answer, foil=foil)
 
 
 def _pairs(model: HookedModel, settings: Settings) -> tuple[PairKey, ...]:
@@ -85,7 +95,7 @@ def _pairs(model: HookedModel, settings: Settings) -> tuple[PairKey, ...]:
 
 def draw(scene: Scene) -> None:
     """The averaged map, then the chosen cell with its interval."""
-    keys = pairs_of(scene)
+    keys = pairs_of(scene.model, scene.settings)
     settled(
         many_job(scene, keys),
         f"Patching {len(keys)} pairs",
@@ -102,9 +112,8 @@ def _draw(scene: Scene, keys: tuple[PairKey, ...], answer: Answer[SweepResult]) 
     )
     st.caption(words.direction_line(scene))
     layers = layers_of(found)
-    n_positions = found.mean.shape[1]
     row = layers.index(scene.layer) if scene.layer in layers else 0
-    column = min(scene.at, n_positions - 1)
+    column = scene.at
     interval = found.interval()
     shares = found.normalised_mean
     layer_map(

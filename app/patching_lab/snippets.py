@@ -43,7 +43,7 @@ def patching_code(scene: Scene) -> str:
 
 
 def _pairs(scene: Scene) -> list[str]:
-    keys = pairs_of(scene) if scene.settings.view == MANY else (scene.key,)
+    keys = pairs_of(scene.model, scene.settings) if scene.settings.view == MANY else (scene.key,)
     shown = keys[:_SHOWN_PAIRS]
     left_out = len(keys) - len(shown)
     more = [f"# {left_out} more pairs of the page are left out here."] if left_out else []

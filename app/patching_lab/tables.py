@@ -19,7 +19,7 @@ def table(scene: Scene) -> pd.DataFrame:
     if scene.settings.view == HEADS:
         return _waited(heads_job(scene))
     if scene.settings.view == MANY:
-        return _waited(many_job(scene, pairs_of(scene)))
+        return _waited(many_job(scene, pairs_of(scene.model, scene.settings)))
     frame = _waited(places_job(scene))
     frame.insert(2, "token", [scene.tokens[i] for i in frame["position"]])
     return frame

@@ -58,21 +58,18 @@ def warn_of_ablation(scene: Scene) -> None:
 
 def patch_table(found: Patched) -> None:
     """The likeliest next tokens of the three runs, beside each other."""
-    columns = st.columns(3)
-    for column, name, guesses in zip(
-        columns,
-        ("clean run", "patched run", "corrupted run"),
-        (found.clean, found.patched, found.corrupted),
-        strict=True,
-    ):
-        with column:
-            st.markdown(f"**{name}**")
-            st.table(_rows(guesses), border="horizontal")
+    runs = {
+        "clean run": found.clean,
+        "patched run": found.patched,
+        "corrupted run": found.corrupted,
+    }
+    lines = zip(*(_guesses(run) for run in runs.values()), strict=True)
+    st.table([dict(zip(runs, line, strict=True)) for line in lines], border="horizontal")
 
 
-def _rows(guesses: Guesses) -> list[dict[str, str]]:
-    shown = list(zip(guesses.texts, guesses.probs, strict=True))[:5]
-    return [{"token": token(text), "prob.": _percent(p)} for text, p in shown]
+def _guesses(run: Guesses) -> list[str]:
+    shown = list(zip(run.texts, run.probs, strict=True))[:5]
+    return [f"{token(text)}, {_percent(p)}" for text, p in shown]
 
 
 def _percent(p: float) -> str:
