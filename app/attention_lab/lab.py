@@ -76,16 +76,17 @@ def _lab(model: HookedModel, prompt: str, first_view: str) -> LabState:
     view = _choose_view(first_view)
     selection.choose_head(model)
     _VIEWS[view].controls()
+    asks_for_answer = view in (ANSWER, BLOCK)
+    if asks_for_answer:
+        _choose_answer()
     notes, body = st.container(), st.container()
     with st.expander("More settings"):
         bos = start_token(model)
         token_ids = tokens_of(model, prompt, bos)
         selection.fresh(prompt)
         selection.choose_edge(len(token_ids))
-        target_and_foil(
-            about="The token whose logit is asked about",
-            foil_for="when the answer is a difference",
-        )
+        if not asks_for_answer:
+            _choose_answer()
         _VIEWS[view].more()
     settings = selection.chosen(prompt, first_view)
     scene = scene_of(model, settings, token_ids)
@@ -112,6 +113,13 @@ def _lab(model: HookedModel, prompt: str, first_view: str) -> LabState:
     chosen = {"layer": scene.edge["layer"], "head": scene.edge["head"]}
     places = {"dest": scene.edge["dest"], "src": scene.edge["src"], "position": scene.position}
     return LabState(model, {**asdict(settings), **chosen, **places})
+
+
+def _choose_answer() -> None:
+    target_and_foil(
+        about="The token whose logit is asked about",
+        foil_for="when the answer is a difference",
+    )
 
 
 def _choose_view(first_view: str) -> str:

@@ -73,7 +73,8 @@ def _cell(
     more = note(layer, head)
     said = f"{head_label(layer, head)}: {value:.{digits + 1}f}"
     return NumberCell(
-        text=f"{value:.{digits}f}",
+        # What rounds to nothing stands back, and is no "-0.00".
+        text="0" if round(value, digits) == 0 else f"{value:.{digits}f}",
         shade=round(value / full, 3),
         note=f"{said}. {more}" if more else said,
     )
