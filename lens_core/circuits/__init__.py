@@ -27,17 +27,20 @@ from lens_core.circuits.scores import (
     minimality,
     score_table,
 )
+from lens_core.circuits.search import CircuitSearch, SearchStep, search_circuit
 
 __all__ = [
     "DISTRACTORS",
     "TEMPLATES",
     "Circuit",
     "CircuitError",
+    "CircuitSearch",
     "Completeness",
     "Faithfulness",
     "Knockouts",
     "Minimality",
     "Node",
+    "SearchStep",
     "TemplateDataset",
     "TemplateGroup",
     "circuit_names",
@@ -49,5 +52,6 @@ __all__ = [
     "minimality",
     "node_name",
     "score_table",
+    "search_circuit",
     "sorted_nodes",
 ]

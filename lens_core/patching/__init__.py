@@ -8,6 +8,8 @@ from lens_core.patching.attribution_patching import (
 )
 from lens_core.patching.base import Base, record_base
 from lens_core.patching.cells import Cell, Write
+from lens_core.patching.edge_graph import Edge, EdgeAttribution, EdgeGraph
+from lens_core.patching.edges import edge_attribution, edge_effects
 from lens_core.patching.engine import run_cells
 from lens_core.patching.errors import AlignmentError, PatchingError
 from lens_core.patching.metrics import (
@@ -31,6 +33,9 @@ __all__ = [
     "Answers",
     "Base",
     "Cell",
+    "Edge",
+    "EdgeAttribution",
+    "EdgeGraph",
     "Metric",
     "PatchingError",
     "PromptPair",
@@ -39,6 +44,8 @@ __all__ = [
     "Write",
     "as_metric",
     "attribution_patching",
+    "edge_attribution",
+    "edge_effects",
     "kl",
     "log_probability",
     "logit",
