@@ -1,7 +1,8 @@
-"""Controls that labs share: the start token, and which answer is asked about."""
+"""Controls that labs share: rows of choices, the start token, which answer is asked about."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -10,6 +11,23 @@ if TYPE_CHECKING:
     from lens_core import HookedModel
 
 FINAL, NEXT = "final answer", "next token"
+
+
+def choice(label: str, options: Mapping[str, str], key: str, start: str) -> str:
+    """A row of choices, ``start`` first chosen; each explains itself in the help."""
+    if st.session_state.get(key, start) not in options:
+        del st.session_state[key]
+    chosen = st.segmented_control(
+        label,
+        list(options),
+        default=start,
+        required=True,
+        key=key,
+        bind="query-params",
+        persist_state="page",
+        help="  \n".join(f"**{name}**: {what}" for name, what in options.items()),
+    )
+    return chosen or start
 
 
 def start_token(model: HookedModel) -> bool:

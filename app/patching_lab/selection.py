@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from app import answer_controls
 from app.lesson.state import granted
 from app.patching_lab.settings import Settings
 
@@ -88,21 +89,8 @@ def take_head(layer: int, head: int) -> None:
 
 
 def choice(label: str, options: Mapping[str, str], key: str) -> str:
-    """A row of choices that begins as the settings do; each explains itself in the help."""
-    start = str(getattr(Settings(), key))
-    if st.session_state.get(key, start) not in options:
-        del st.session_state[key]
-    chosen = st.segmented_control(
-        label,
-        list(options),
-        default=start,
-        required=True,
-        key=key,
-        bind="query-params",
-        persist_state="page",
-        help="  \n".join(f"**{name}**: {what}" for name, what in options.items()),
-    )
-    return chosen or start
+    """A row of choices that begins as the settings do."""
+    return answer_controls.choice(label, options, key, str(getattr(Settings(), key)))
 
 
 def chosen(clean: str, corrupted: str) -> Settings:

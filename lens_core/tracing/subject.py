@@ -22,10 +22,21 @@ Span = tuple[int, int]
 class MarkedFact(Protocol):
     """A fact's prompt with its subject's place, such as `lens_core.world.datasets.known_facts`."""
 
-    prompt: str
-    object: str
-    subject_start: int
-    subject_end: int
+    @property
+    def prompt(self) -> str:
+        """The text that the object completes after a space."""
+
+    @property
+    def object(self) -> str:
+        """The fact's object."""
+
+    @property
+    def subject_start(self) -> int:
+        """Position of the subject's first token; BOS counts."""
+
+    @property
+    def subject_end(self) -> int:
+        """Position of its last token, inclusive."""
 
 
 @dataclass(frozen=True)
