@@ -24,6 +24,7 @@ from lens_core.patching.metrics import (
     probability,
     rank,
 )
+from lens_core.patching.paths import PathResult, path_patching
 from lens_core.patching.result import SweepResult
 from lens_core.patching.sweep import sweep
 
@@ -38,6 +39,7 @@ __all__ = [
     "EdgeGraph",
     "Metric",
     "PatchingError",
+    "PathResult",
     "PromptPair",
     "SweepResult",
     "Verification",
@@ -50,6 +52,7 @@ __all__ = [
     "log_probability",
     "logit",
     "logit_difference",
+    "path_patching",
     "probability",
     "prompt_pair",
     "rank",

@@ -24,8 +24,65 @@ Label = int | tuple[int, ...]
 _SMALLEST_GAP = 1e-6
 
 
+class Scaled:
+    """Values of patched runs between those of the clean and the corrupted run, pairs last."""
+
+    values: Array
+    clean: Array
+    corrupted: Array
+    seed: int
+
+    @property
+    def n_pairs(self) -> int:
+        """How many pairs of prompts."""
+        return len(self.clean)
+
+    @property
+    def mean(self) -> Array:
+        """[...], over the pairs."""
+        return np.asarray(self.values.mean(-1))
+
+    @property
+    def normalised(self) -> Array:
+        """[..., pair], clean = 1 and corrupted = 0; NaN where the two runs do not differ."""
+        return _normalise(self.values, self.clean, self.corrupted)
+
+    @property
+    def normalised_mean(self) -> Array:
+        """[...]: the mean value on the scale of the mean runs.
+
+        A mean of ratios would be ruled by the pairs whose two runs hardly differ.
+        """
+        return _normalise(self.mean, self.clean.mean(), self.corrupted.mean())
+
+    def interval(
+        self, *, normalised: bool = True, level: float = 0.95, n_resamples: int = 1000
+    ) -> Interval:
+        """The mean over pairs with its percentile bootstrap interval: value, low, high [...].
+
+        Raises:
+            PatchingError: one pair has no spread.
+        """
+        if self.n_pairs < 2:
+            raise PatchingError("An interval needs at least two pairs of prompts; add some.")
+
+        def statistic(chosen: Array) -> Array:
+            mean = np.asarray(self.values[..., chosen].mean(-1))
+            if not normalised:
+                return mean
+            return _normalise(mean, self.clean[chosen].mean(), self.corrupted[chosen].mean())
+
+        return over_documents(
+            statistic,
+            np.arange(self.n_pairs),
+            seed=self.seed,
+            n_resamples=n_resamples,
+            level=level,
+        )
+
+
 @dataclass(frozen=True, eq=False)
-class SweepResult:
+class SweepResult(Scaled):
     """Every cell of a sweep. Values are the metric of the patched run, in its own unit.
 
     ``values[..., i]`` is pair i; NaN where a position has no counterpart in the other prompt.
@@ -52,54 +109,6 @@ class SweepResult:
     corrupted: Array
     token_texts: tuple[str, ...]
     seed: int
-
-    @property
-    def n_pairs(self) -> int:
-        """How many pairs of prompts."""
-        return len(self.clean)
-
-    @property
-    def mean(self) -> Array:
-        """[*axes], over the pairs."""
-        return np.asarray(self.values.mean(-1))
-
-    @property
-    def normalised(self) -> Array:
-        """[*axes, pair], clean = 1 and corrupted = 0; NaN where the two runs do not differ."""
-        return _normalise(self.values, self.clean, self.corrupted)
-
-    @property
-    def normalised_mean(self) -> Array:
-        """[*axes]: the mean value on the scale of the mean runs.
-
-        A mean of ratios would be ruled by the pairs whose two runs hardly differ.
-        """
-        return _normalise(self.mean, self.clean.mean(), self.corrupted.mean())
-
-    def interval(
-        self, *, normalised: bool = True, level: float = 0.95, n_resamples: int = 1000
-    ) -> Interval:
-        """The mean over pairs with its percentile bootstrap interval: value, low, high [*axes].
-
-        Raises:
-            PatchingError: one pair has no spread.
-        """
-        if self.n_pairs < 2:
-            raise PatchingError("An interval needs at least two pairs of prompts; add some.")
-
-        def statistic(chosen: Array) -> Array:
-            mean = np.asarray(self.values[..., chosen].mean(-1))
-            if not normalised:
-                return mean
-            return _normalise(mean, self.clean[chosen].mean(), self.corrupted[chosen].mean())
-
-        return over_documents(
-            statistic,
-            np.arange(self.n_pairs),
-            seed=self.seed,
-            n_resamples=n_resamples,
-            level=level,
-        )
 
     def to_frame(self) -> pd.DataFrame:
         """One line a cell: its labels, the mean value and where it lies between the two runs.
