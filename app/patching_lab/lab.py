@@ -13,12 +13,21 @@ from app.case_file import note_unknown_words
 from app.errors import plain, polite_errors
 from app.lesson.state import LabState
 from app.models import chosen_model
-from app.patching_lab import heads_view, many_view, places_view, selection, snippets, tables
+from app.patching_lab import (
+    attribution_view,
+    heads_view,
+    many_view,
+    places_view,
+    selection,
+    snippets,
+    tables,
+)
 from app.patching_lab.asked import Scene, scene_of
 from app.patching_lab.pairs import invitation, two_prompts
 from app.patching_lab.selection import choice
 from app.patching_lab.settings import (
     ALIGN,
+    ATTRIBUTION,
     DIRECTIONS,
     HEADS,
     MANY,
@@ -46,6 +55,7 @@ class View:
 
 _VIEWS = {
     PLACES: View(places_view.controls, places_view.draw),
+    ATTRIBUTION: View(attribution_view.controls, attribution_view.draw),
     HEADS: View(heads_view.controls, heads_view.draw),
     MANY: View(many_view.controls, many_view.draw),
 }
@@ -69,7 +79,7 @@ def patching_column() -> LabState | None:
 def _lab(model: HookedModel, clean: str, corrupted: str) -> LabState:
     note_unknown_words(model, clean)
     selection.fresh(clean, corrupted)
-    view = choice("View", {name: VIEWS[name] for name in _VIEWS}, selection.VIEW)
+    view = choice("View", VIEWS, selection.VIEW)
     _VIEWS[view].controls(list(model.sites))
     left, right = st.columns(2)
     with left:

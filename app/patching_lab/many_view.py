@@ -141,7 +141,8 @@ def _draw(scene: Scene, keys: tuple[PairKey, ...], answer: Answer[SweepResult]) 
         f"pairs from {written(float(np.nanmin(each)))} to {written(float(np.nanmax(each)))}."
     )
     st.caption(
-        "The words above the columns are the first pair's. The interval says how much the mean "
+        "The words above the columns are the first pair's; your own two prompts are not among "
+        "them. The interval says how much the mean "
         f"would vary with other pairs of this kind; it says nothing of other kinds. "
         f"{timing(answer)}"
     )

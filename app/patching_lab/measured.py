@@ -14,6 +14,7 @@ from app.patching_lab.asked import Guesses, Scene, guesses_of
 from app.patching_lab.pairs import PairKey
 from app.patching_lab.settings import ALL_POSITIONS
 from lens_core.patching import Answers, Metric, SweepResult, sweep
+from lens_core.patching.attribution_patching import attribution_patching
 
 if TYPE_CHECKING:
     from lens_core import HookedModel
@@ -53,6 +54,20 @@ def swept(
         metric=metric,
         reference=texts,
         seed=seed,
+    )
+
+
+def estimated(
+    model: HookedModel,
+    key: PairKey,
+    site: str,
+    direction: Direction,
+    metric: str,
+    ig_steps: int,
+) -> SweepResult:
+    """The map of layers by positions, estimated by attribution patching."""
+    return attribution_patching(
+        model, key.pair(model), site, direction=direction, metric=metric, ig_steps=ig_steps
     )
 
 

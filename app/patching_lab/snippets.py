@@ -7,10 +7,11 @@ result is called ``found`` in all of them.
 from __future__ import annotations
 
 from app.patching_lab.asked import Scene
+from app.patching_lab.attribution_view import IG_STEPS
 from app.patching_lab.many_view import pairs_of
 from app.patching_lab.measured import NEEDS_TEXTS
 from app.patching_lab.pairs import PairKey
-from app.patching_lab.settings import ALL_POSITIONS, HEADS, MANY
+from app.patching_lab.settings import ALL_POSITIONS, ATTRIBUTION, HEADS, MANY
 
 MOST_LINES = 40
 _SHOWN_PAIRS = 8
@@ -25,6 +26,8 @@ def patching_code(scene: Scene) -> str:
         where = (
             ' positions="all",' if settings.over == ALL_POSITIONS else f" positions=[{scene.at}],"
         )
+    if settings.view == ATTRIBUTION:
+        return _estimate(scene)
     lines = [
         "from lens_core import HookedModel",
         "from lens_core.patching import prompt_pair, sweep",
@@ -37,6 +40,26 @@ def patching_code(scene: Scene) -> str:
         f"              {_reference(scene)}seed={settings.seed})",
         "print('clean', found.clean.mean(), 'corrupted', found.corrupted.mean(), found.unit)",
         "print(found.normalised_mean.round(2))  # 1: the clean run, 0: the corrupted one",
+        "print(found.to_frame())",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _estimate(scene: Scene) -> str:
+    settings = scene.settings
+    steps = IG_STEPS if settings.gradient == "integrated" else 0
+    how = f"direction={settings.direction!r}, metric={settings.metric!r}"
+    lines = [
+        "from lens_core import HookedModel",
+        "from lens_core.patching import prompt_pair, sweep",
+        "from lens_core.patching.attribution_patching import attribution_patching",
+        "",
+        f"model = HookedModel.from_pretrained({scene.model.cfg.name!r})",
+        *_pairs(scene),
+        f"found = attribution_patching(model, pairs, {settings.site!r}, ig_steps={steps},",
+        f"                             {how})",
+        f"true = sweep(model, pairs, {settings.site!r}, {how})",
+        "print(found.normalised_mean.round(2), true.normalised_mean.round(2), sep='\\n')",
         "print(found.to_frame())",
     ]
     return "\n".join(lines) + "\n"

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from app.jobs import Job
 from app.patching_lab.asked import Scene
+from app.patching_lab.attribution_view import estimate_of, with_other_run
 from app.patching_lab.many_view import pairs_of
 from app.patching_lab.measured import heads_job, many_job, places_job
-from app.patching_lab.settings import HEADS, MANY
+from app.patching_lab.settings import ATTRIBUTION, HEADS, MANY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,18 @@ def table(scene: Scene) -> pd.DataFrame:
         return _waited(heads_job(scene))
     if scene.settings.view == MANY:
         return _waited(many_job(scene, pairs_of(scene.model, scene.settings)))
+    if scene.settings.view == ATTRIBUTION:
+        return _estimates(scene)
     frame = _waited(places_job(scene))
+    frame.insert(2, "token", [scene.tokens[i] for i in frame["position"]])
+    return frame
+
+
+def _estimates(scene: Scene) -> pd.DataFrame:
+    frame = estimate_of(scene).result.to_frame()
+    frame = frame.rename(columns={"value": "estimated", "normalised": "estimated_normalised"})
+    true = _waited(places_job(with_other_run(scene)))
+    frame["true"], frame["true_normalised"] = true["value"], true["normalised"]
     frame.insert(2, "token", [scene.tokens[i] for i in frame["position"]])
     return frame
 
