@@ -1,5 +1,7 @@
 """Averages over facts, on the shipped model and against the figures on its card."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -102,15 +104,20 @@ def test_prompts_that_are_not_answered_are_left_out(tiny_world, facts):
         average_trace(tiny_world, [wrong], kinds=["state"], corruption=FEW)
 
 
-def test_roles_of_a_short_prompt(averaged):
+@pytest.mark.parametrize(
+    ("subject", "n_positions", "expected"),
+    [
+        ((2, 5), 10, [2, 3.5, 5, 6, 7.5, 9]),
+        ((1, 2), 6, [1, np.nan, 2, 3, 4, 5]),
+        ((1, 1), 3, [1, np.nan, 1, np.nan, np.nan, 2]),
+        ((0, 3), 4, [0, 1.5, 3, np.nan, np.nan, 3]),
+    ],
+)
+def test_each_token_has_its_role(subject, n_positions, expected):
     """Forbids the last token counted as a further one, and zeros where there is no token."""
-    trace = averaged.traces[0]
-    n_positions = len(trace.tokens)
     effect = np.arange(float(n_positions))[None]
-    roles = dict(zip(ROLES, by_role(trace, effect)[0], strict=True))
-    assert roles["last token"] == n_positions - 1
-    assert roles["last subject token"] == trace.subject[1]
-    assert roles["first subject token"] == trace.subject[0]
+    roles = by_role(SimpleNamespace(subject=subject), effect)
+    np.testing.assert_array_equal(roles, [expected])
 
 
 def test_an_estimate_leaves_out_what_is_not_there():

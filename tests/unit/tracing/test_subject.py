@@ -2,7 +2,10 @@
 
 import pytest
 
-from lens_core.tracing import TracePrompt, TracingError, control_span, locate
+from lens_core.interventions import zero
+from lens_core.model.errors import PromptTooLongError, TokenError
+from lens_core.patching.errors import PatchingError
+from lens_core.tracing import TracePrompt, TracingError, causal_trace, control_span, locate
 from lens_core.world.datasets import known_facts
 
 PROMPT = "The Eiffel Tower is in the city of"
@@ -45,3 +48,16 @@ def test_the_control_never_touches_subject_or_last_token():
                 assert 0 not in chosen
                 assert n - 1 not in chosen
                 assert len(chosen) <= last + 1 - first
+
+
+def test_questions_that_the_model_cannot_take_are_said_in_a_sentence(tiny_world):
+    """Forbids the first half of a two-token answer, and prompts that are cut without a word."""
+    with pytest.raises(TokenError, match="not one"):
+        causal_trace(tiny_world, PROMPT, "Eiffel Tower", " Paris France")
+    with pytest.raises(PromptTooLongError):
+        causal_trace(tiny_world, "The Eiffel Tower " * 150, "Eiffel Tower")
+    with (
+        tiny_world.interventions(zero("z", 0, heads=[1])),
+        pytest.raises(PatchingError, match="interventions"),
+    ):
+        causal_trace(tiny_world, PROMPT, "Eiffel Tower")
