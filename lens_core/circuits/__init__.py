@@ -16,7 +16,8 @@ from lens_core.circuits.circuit import (
 )
 from lens_core.circuits.dataset import TemplateDataset, TemplateGroup
 from lens_core.circuits.errors import CircuitError
-from lens_core.circuits.ioi import DISTRACTORS, TEMPLATES, ioi_dataset
+from lens_core.circuits.evidence import HeadEvidence, head_evidence
+from lens_core.circuits.ioi import DISTRACTORS, TEMPLATES, ioi_dataset, swapped
 from lens_core.circuits.knockout import Knockouts
 from lens_core.circuits.scores import (
     Completeness,
@@ -37,6 +38,7 @@ __all__ = [
     "CircuitSearch",
     "Completeness",
     "Faithfulness",
+    "HeadEvidence",
     "Knockouts",
     "Minimality",
     "Node",
@@ -47,6 +49,7 @@ __all__ = [
     "completeness",
     "every_node",
     "faithfulness",
+    "head_evidence",
     "ioi_dataset",
     "load_circuit",
     "minimality",
@@ -54,4 +57,5 @@ __all__ = [
     "score_table",
     "search_circuit",
     "sorted_nodes",
+    "swapped",
 ]

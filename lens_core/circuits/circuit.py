@@ -120,7 +120,7 @@ class Circuit:
             if not 0 <= layer < cfg.n_layers or not (head is None or 0 <= head < cfg.n_heads):
                 raise CircuitError(
                     f"{cfg.name} has no {node_name((layer, head))}; it has {cfg.n_layers} layers "
-                    f"of {cfg.n_heads} heads. This circuit is one of {self.model or 'another model'}."
+                    f"of {cfg.n_heads} heads. This is a circuit of {self.model or 'another model'}."
                 )
 
     def to_frame(self) -> pd.DataFrame:

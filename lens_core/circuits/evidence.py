@@ -113,4 +113,6 @@ def _by_kind(moved: Tensor, dataset: TemplateDataset, group: TemplateGroup) -> A
     rows, candidates = torch.arange(len(answer)), dataset.candidates
     named = (candidates == answer[:, None]) | (candidates == foil[:, None])
     rest = moved[:, candidates][~named].mean()
-    return np.array([float(x) for x in (moved[rows, answer].mean(), moved[rows, foil].mean(), rest)])
+    return np.array(
+        [float(x) for x in (moved[rows, answer].mean(), moved[rows, foil].mean(), rest)]
+    )

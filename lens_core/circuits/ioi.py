@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -119,6 +119,40 @@ def ioi_dataset(
         groups=tuple(groups),
         candidates=torch.tensor([one(f" {name}") for name in words.names]),
     )
+
+
+def swapped(model: HookedModel, dataset: TemplateDataset) -> TemplateDataset:
+    """The same prompts with the other person acting, so that right and wrong change places.
+
+    "When Mary and John went to the store, Mary gave the ring to": token by token the original but
+    for one name, which makes the two runs a pair for patching. What was ABBA is now BABA.
+
+    Raises:
+        CircuitError: a dataset that is not one of `ioi_dataset`.
+    """
+    if not {"io", "s1", "s1+1", "s2"} <= dataset.position_names:
+        raise CircuitError(f"{dataset.name!r} names no one twice; use one made by ioi_dataset.")
+    texts = []
+    for text, io, subject in zip(dataset.texts, dataset.answer, dataset.foil, strict=True):
+        before, _, after = text.rpartition(model.to_string(subject[None]))
+        texts.append(f"{before}{model.to_string(io[None])}{after}")
+    other = {"ABBA": "BABA", "BABA": "ABBA"}
+    return replace(
+        dataset,
+        name=f"{dataset.name}, swapped",
+        texts=tuple(texts),
+        kinds=tuple(other[kind] for kind in dataset.kinds),
+        answer=dataset.foil,
+        foil=dataset.answer,
+        groups=tuple(_swapped_group(group, dataset.answer) for group in dataset.groups),
+    )
+
+
+def _swapped_group(group: TemplateGroup, answer: Tensor) -> TemplateGroup:
+    tokens, at = group.tokens.clone(), group.positions
+    tokens[torch.arange(len(tokens)), at["s2"]] = answer[group.rows]
+    positions = {**at, "io": at["s1"], "s1": at["io"], "s1+1": at["io"] + 1}
+    return replace(group, tokens=tokens, positions=positions)
 
 
 @dataclass(frozen=True)

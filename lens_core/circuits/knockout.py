@@ -27,9 +27,11 @@ from lens_core.interventions import Intervention, custom
 if TYPE_CHECKING:
     from lens_core import HookedModel
 
-Ablation = Literal["mean", "zero", "resample"]
+Ablation = Literal["mean", "overall mean", "zero", "resample"]
 Measure = Literal["logit difference", "log odds"]
 Place = tuple[str, int]
+MEASURES: tuple[Measure, ...] = ("logit difference", "log odds")
+ABLATIONS: tuple[Ablation, ...] = ("mean", "overall mean", "zero", "resample")
 _BATCH_ROWS = 512
 
 
@@ -37,8 +39,10 @@ class Knockouts:
     """A model and a dataset, and what stands in for each part: made once, asked often.
 
     Args:
-        ablation: "mean" over the reference prompts of the template, position by position; "zero";
-            or "resample", one reference prompt for each prompt.
+        ablation: "mean" over the reference prompts of the template, position by position; "overall
+            mean" over all templates and positions; "zero"; or "resample", one reference prompt for
+            each prompt. "mean" and "resample" leave a circuit what all prompts of a template have
+            in common: where in it something stands.
         measure: "logit difference" of the right answer over the wrong one; or "log odds" of the
             right answer among all candidates of the dataset, in nats: its logit less the
             log-sum-exp of theirs. A circuit that only holds the wrong answer down has the first
@@ -71,12 +75,10 @@ class Knockouts:
         batch_rows: int = _BATCH_ROWS,
         seed: int = 0,
     ) -> None:
-        if ablation not in ("mean", "zero", "resample"):
-            raise CircuitError(
-                f'Ablations are "mean", "zero" and "resample", not {ablation!r:.30}.'
-            )
-        if measure not in ("logit difference", "log odds"):
-            raise CircuitError(f'Measures are "logit difference", "log odds", not {measure!r:.30}.')
+        if ablation not in ABLATIONS:
+            raise CircuitError(f"Ablations are {', '.join(ABLATIONS)}, not {ablation!r:.30}.")
+        if measure not in MEASURES:
+            raise CircuitError(f"Measures are {', '.join(MEASURES)}, not {measure!r:.30}.")
         if batch_rows < 1:
             raise CircuitError(f"batch_rows must be at least 1, not {batch_rows}.")
         self.model, self.dataset = model, dataset
@@ -85,6 +87,9 @@ class Knockouts:
         generator = torch.Generator().manual_seed(seed)
         self._values = [_stand_ins(model, group, ablation, generator) for group in dataset.groups]
         self.whole = Circuit.of("the whole model", every_node(model))
+        if ablation == "overall mean":
+            shared = _over_groups(self._values)
+            self._values = [shared] * len(self._values)
         self._whole_listed = Circuit.of(
             "the whole model", every_node(model, mlps=True), all_mlps=False
         )
@@ -208,5 +213,13 @@ def _stand_ins(
         return {place: torch.zeros_like(cache[place][:1]) for place in places}
     if ablation == "mean":
         return {place: cache[place].mean(dim=0, keepdim=True) for place in places}
+    if ablation == "overall mean":
+        # The start token is like no other: what heads hand on there says nothing of a word.
+        return {place: cache[place][:, 1:].mean(dim=(0, 1), keepdim=True) for place in places}
     drawn = torch.randint(len(group.reference), (len(group.rows),), generator=generator)
     return {place: cache[place][drawn] for place in places}
+
+
+def _over_groups(values: Sequence[dict[Place, Tensor]]) -> dict[Place, Tensor]:
+    """The mean over templates, each counted once."""
+    return {place: torch.stack([own[place] for own in values]).mean(dim=0) for place in values[0]}
