@@ -278,6 +278,8 @@ class _Runs:
         """What the receivers read if only a row's senders change, [sender, pos, ...]."""
         model, n = self.base.model, len(senders)
         places = sorted({receiver.place for group in receivers for receiver in group})
+        if not self.through_mlps:
+            return self._heard_directly(senders, places)
         last = max(layer for _, layer in places if layer is not None)
         start = min(0 if s.place[0] == "resid_pre" else s.layer for sent in senders for s in sent)
         if start > last:  # no sender comes before any receiver
@@ -292,6 +294,57 @@ class _Runs:
             resid=self.base.resid[start].expand(n, -1, -1),
         )
         return {place: cache[place] for place in places}
+
+    def _heard_directly(
+        self, senders: Sequence[Sequence[Sender]], places: Sequence[Place]
+    ) -> dict[Place, Tensor]:
+        """The same with all parts held: a change in the stream stays as it is, layer after layer."""
+        changes = [
+            (layer, self._change(senders, layer))
+            for layer in sorted({sender.layer for sent in senders for sender in sent})
+        ]
+        heard, n_layers = {}, self.base.model.cfg.n_layers
+        for place in places:
+            at = n_layers if place[0] == "resid_post" else place[1]
+            assert at is not None
+            resid = self.base.resid[at].expand(len(senders), -1, -1)
+            for layer, change in changes:
+                resid = resid + change if layer < at else resid
+            if at == n_layers:
+                heard[place] = resid
+                continue
+            edits = self._held(senders, at, at)
+            heard[place] = self._one_block(at, resid, edits, place)
+        return heard
+
+    def _change(self, senders: Sequence[Sequence[Sender]], layer: int) -> Tensor:
+        """What the senders of one layer change in the stream, [sender, pos, d_model]."""
+        own = [tuple(s for s in sent if s.layer == layer) for sent in senders]
+        rows = [row for row, sent in enumerate(own) if sent]
+        change = torch.zeros_like(self.base.resid[0]).repeat(len(senders), 1, 1)
+        if layer < 0:
+            change[rows] = self.written["resid_pre", 0] - self.base.resid[0]
+            return change
+        resid = self.base.resid[layer].expand(len(rows), -1, -1)
+        edits = self._held([own[row] for row in rows], layer, layer)
+        after = self._one_block(layer, resid, edits, ("resid_post", layer))
+        change[rows] = after - self.base.resid[layer + 1]
+        return change
+
+    def _one_block(
+        self, layer: int, resid: Tensor, edits: Sequence[Intervention], place: Place
+    ) -> Tensor:
+        model = self.base.model
+        inner = layer + 1 < model.cfg.n_layers or bool(model.spec.final)
+        _, cache = model.run_with_cache(
+            self.base.tokens.expand(len(resid), -1),
+            [place],
+            edits,
+            layer + 1 if inner else None,
+            start_at_layer=layer,
+            resid=resid,
+        )
+        return cache[place]
 
     def _held(
         self, senders: Sequence[Sequence[Sender]], start: int, last: int
@@ -310,7 +363,7 @@ class _Runs:
             for sender in sent:
                 by_place.setdefault(sender.place, []).append((row, sender.head))
         for (site, at), chosen in by_place.items():
-            if at is None or at > last:
+            if at is None or not start <= at <= last or (site == "resid_pre" and start > 0):
                 continue
             rows, heads = [row for row, _ in chosen], [head for _, head in chosen]
             source = self.written[site, at]
