@@ -23,6 +23,8 @@ MODULES = (
     "app.lens_lab.measures",
     "app.transformer_lab.measures",
     "app.attention_lab.measures",
+    "app.patching_lab.measures",
+    "app.tracing_lab.measures",
 )
 
 
