@@ -63,6 +63,10 @@ def grant() -> None:
     """Set the controls that are wanted. To be called before the lab draws them."""
     wanted = st.session_state.pop(_WANTED, {})
     for key, value in wanted.items():
+        if key not in st.session_state and isinstance(value, str | int | float) and value != "":
+            # Streamlit 1.67 puts what the script has set into the address only if the control was
+            # drawn before; of one that comes with this run the address is told here.
+            st.query_params[key] = str(value)
         st.session_state[key] = value
     st.session_state[_GRANTED] = tuple(wanted)
 
