@@ -128,5 +128,6 @@ class PrefixCache(DynamicCache):
             shape = (key_states.shape[0], *k.shape[1:])
             k, v = k.expand(shape), v.expand(shape[0], *v.shape[1:])
         else:
-            k, v = k[self.rows], v[self.rows]
+            rows = self.rows.to(k.device)
+            k, v = k[rows], v[rows]
         return torch.cat([k, key_states], dim=2), torch.cat([v, value_states], dim=2)

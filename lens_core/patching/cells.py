@@ -150,11 +150,9 @@ class Writer:
         rows = torch.tensor([[row, base_row]]).expand(len(grid), 2)
         self._index.setdefault(names, []).append(torch.cat([rows, grid], dim=1))
 
-    def freeze(self, device: torch.device) -> None:
+    def freeze(self) -> None:
         """Join what was added; nothing can be added after."""
-        self._tables = {
-            names: torch.cat(parts).T.to(device) for names, parts in self._index.items()
-        }
+        self._tables = {names: torch.cat(parts).T for names, parts in self._index.items()}
 
     def apply(self, x: Tensor, offset: int) -> Tensor:
         """Write into `x`, whose first position is the absolute one `offset`."""
@@ -162,9 +160,10 @@ class Writer:
         for names, table in self._tables.items():
             if self._windowed in names:
                 table = table[:, table[2 + names.index(self._windowed)] >= offset]
-            values = self.source[self._select(names, table[1], table[2:], x.shape, offset)]
-            into = self._select(names, table[0], table[2:], x.shape, offset, moved=-offset)
-            x[into] = values.to(x.dtype)
+            there, here = table.to(self.source.device), table.to(x.device)
+            values = self.source[self._select(names, there[1], there[2:], x.shape, offset)]
+            into = self._select(names, here[0], here[2:], x.shape, offset, moved=-offset)
+            x[into] = values.to(x)
         return x
 
     def _select(

@@ -119,6 +119,8 @@ def run_cells(
         memory_gb=memory_gb,
     )
     done = len(cells) - len(live)
+    if on_step is not None and done:
+        on_step(done, len(cells))
     with torch.no_grad():
         for chunk in chunks:
             logits = _run_chunk(base, chunk, cells, sources, head, grows)
@@ -222,7 +224,7 @@ def _run_chunk(
     rows = torch.tensor([cells[i].row for i in chunk.cells], device=device)
     run = Run(start=max(chunk.layers[0], 0), copied=model.spec.copied)
     run.offset = chunk.first
-    after = _plan_writes(run, [cells[i] for i in chunk.cells], sources, device)
+    after = _plan_writes(run, [cells[i] for i in chunk.cells], sources)
     past = PrefixCache(base, chunk.first) if chunk.first else None
     run.enter = _Joining(run, base, rows, chunk, past)
     at_once = not grows or chunk.layers[0] < 0
@@ -249,7 +251,7 @@ def _run_chunk(
         return head.chosen(run.visit("logits", None, logits)[:, -1])
 
 
-def _plan_writes(run: Run, cells: Sequence[Cell], sources: Sources, device: torch.device) -> bool:
+def _plan_writes(run: Run, cells: Sequence[Cell], sources: Sources) -> bool:
     """Put the writes of each row into the run; whether any comes after the blocks."""
     writers: dict[Place, Writer] = {}
     for row, cell in enumerate(cells):
@@ -259,7 +261,7 @@ def _plan_writes(run: Run, cells: Sequence[Cell], sources: Sources, device: torc
                 writer = writers[write.place] = Writer(write.place, sources[write.place])
             writer.add(row, cell.row, write)
     for (site, layer), writer in writers.items():
-        writer.freeze(device)
+        writer.freeze()
         run.at(site, layer).edits.append(writer)
     return any(site in AFTER_BLOCKS for site, _ in writers)
 
@@ -281,7 +283,8 @@ class _Joining:
         before = bisect_left(self.layers, layer)
         now = bisect_right(self.layers, layer)
         if now > before:
-            new = self.base.resid[layer][self.rows[before:now], self.first :]
+            resid = self.base.resid[layer]
+            new = resid[self.rows[before:now].to(resid.device), self.first :]
             hidden = torch.cat([hidden[:before], new]) if before else new
         self.run.batch = now
         if self.past is not None:

@@ -14,10 +14,12 @@ from lens_core.patching.metrics import Answers, Metric
 from lens_core.patching.result import Direction
 from lens_core.patching.sources import Other
 
+_PAIRS_AT_ONCE = 64
+
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Pairs whose two prompts have the same lengths and padding.
+    """Some pairs whose two prompts have the same lengths and padding.
 
     Attributes:
         pairs: their numbers; tokens, mask: of the runs that are patched; other: of the others.
@@ -65,7 +67,10 @@ def group_pairs(
         shape = (len(pair.clean), len(pair.corrupted), pair.padding != (0, 0))
         found.setdefault(shape, []).append(number)
     groups = []
-    for numbers in found.values():
+    parts = [
+        n[i : i + _PAIRS_AT_ONCE] for n in found.values() for i in range(0, len(n), _PAIRS_AT_ONCE)
+    ]
+    for numbers in parts:
         chosen = [pairs[number] for number in numbers]
         base, other = _side(chosen, base_side, device), _side(chosen, 1 - base_side, device)
         position = torch.full(base[0].shape, -1, device=device)

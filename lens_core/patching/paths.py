@@ -298,7 +298,7 @@ class _Runs:
     def _heard_directly(
         self, senders: Sequence[Sequence[Sender]], places: Sequence[Place]
     ) -> dict[Place, Tensor]:
-        """The same with all parts held: a change in the stream stays as it is, layer after layer."""
+        """The same with all parts held: what a sender changes in the stream stays as it is."""
         changes = [
             (layer, self._change(senders, layer))
             for layer in sorted({sender.layer for sent in senders for sender in sent})

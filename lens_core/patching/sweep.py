@@ -160,7 +160,14 @@ def patched_values(
             base,
             cells,
             make_sources(
-                base, group.other, cache, plan.places, patch_with, prompts, noise_std, seed
+                base,
+                group.other,
+                cache,
+                plan.places,
+                patch_with,
+                prompts,
+                noise_std,
+                seed + 7919 * group.pairs[0],
             ),
             _reader(measure, answers, cells),
             columns=columns,
