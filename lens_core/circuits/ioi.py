@@ -92,10 +92,7 @@ def ioi_dataset(
     """
     if n < 1 or not orders or not templates or n_reference < 1:
         raise CircuitError("An IOI dataset needs at least one prompt, order, template, reference.")
-    if distractor is not None and distractor not in DISTRACTORS:
-        raise CircuitError(
-            f"There is no distractor {distractor!r:.40}; there are {', '.join(DISTRACTORS)}."
-        )
+    _check_distractor(distractor)
     words, rng = _words(model), random.Random(seed)
     plan = [(i % len(templates), orders[(i // len(templates)) % len(orders)]) for i in range(n)]
     made = [_prompt(rng, words, templates[t], order, distractor) for t, order in plan]
@@ -160,6 +157,13 @@ class _Said:
     text: str
     io: str
     subject: str
+
+
+def _check_distractor(distractor: str | None) -> None:
+    if distractor is not None and distractor not in DISTRACTORS:
+        raise CircuitError(
+            f"There is no distractor {distractor!r:.40}; there are {', '.join(DISTRACTORS)}."
+        )
 
 
 def _prompt(

@@ -132,6 +132,20 @@ class Knockouts:
         """The whole model as a circuit whose nodes can be taken out: MLPs too if that one lists."""
         return self.whole if circuit.all_mlps else self._whole_listed
 
+    def interventions(self, group: int, circuits: Sequence[Circuit]) -> list[Intervention]:
+        """What knocks out all but the circuits, in a run of one group's prompts once a circuit.
+
+        For runs that look at more than the answer:
+        `model.run_with_cache(dataset.groups[0].tokens, names, knockouts.interventions(0, [c]))`.
+        """
+        heads, mlps = self._kept(self.dataset.groups[group], circuits)
+        edits: list[Intervention] = []
+        for layer in range(self.model.cfg.n_layers):
+            for site, kept in (("z", heads[:, layer, ..., None]), ("mlp_out", mlps[:, layer])):
+                if not bool(kept.all()):
+                    edits.append(_replace(site, layer, kept, self._values[group][site, layer]))
+        return edits
+
     def _check(self, circuit: Circuit) -> None:
         circuit.check(self.model)
         named = {name for names in circuit.positions.values() for name in names}
@@ -144,15 +158,10 @@ class Knockouts:
 
     @torch.no_grad()
     def _run(self, number: int, circuits: Sequence[Circuit]) -> Float[Tensor, "circuit prompt"]:
-        group, model = self.dataset.groups[number], self.model
-        heads, mlps = self._kept(group, circuits)
-        edits: list[Intervention] = []
-        for layer in range(model.cfg.n_layers):
-            for site, kept in (("z", heads[:, layer, ..., None]), ("mlp_out", mlps[:, layer])):
-                if not bool(kept.all()):
-                    edits.append(_replace(site, layer, kept, self._values[number][site, layer]))
+        group = self.dataset.groups[number]
         tokens = group.tokens.repeat(len(circuits), 1)
-        logits = model.run(tokens, edits, last_logits_only=True)[:, -1]
+        edits = self.interventions(number, circuits)
+        logits = self.model.run(tokens, edits, last_logits_only=True)[:, -1]
         logits = logits.reshape(len(circuits), len(group.rows), -1).float()
         return self._measured(logits, self.dataset.answer[group.rows], group)
 
