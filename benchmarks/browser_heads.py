@@ -70,6 +70,8 @@ def heads_s(browser: Browser, count: int) -> tuple[list[float], list[float], lis
         page.goto(f"{address}/attention-heads?{urlencode({'prompt': FIRST})}")
         wait_for_heads(page, FIRST)
         # The scores by which the grid can be sorted are measured meanwhile, once for the server.
+        page.wait_for_timeout(15_000)
+        page.reload()
         page.locator('[data-testid="head-grid"] select').wait_for(timeout=60_000)
         page.wait_for_timeout(2000)
         box = page.get_by_label("Your prompt")

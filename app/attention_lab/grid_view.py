@@ -9,7 +9,7 @@ from app.attention_cache import ask
 from app.attention_lab import kept
 from app.attention_lab.asked import Scene
 from app.attention_lab.maps import choice
-from app.attention_lab.measured import redraw_when_done, standard_scores
+from app.attention_lab.measured import standard_scores
 from app.attention_lab.offers import offer_block
 from app.attention_lab.selection import take_edge, take_thumbnail
 from app.attention_lab.settings import SHOWS, Settings
@@ -76,7 +76,12 @@ def draw(scene: Scene) -> None:
         on_options=lambda: _keep_grid(orders),
     )
     if not columns:
-        redraw_when_done(standard_scores(scene.model), "Scoring the heads, to sort the grid by")
+        # Nothing polls here: a rerun that the page asks for by itself may cross a click on a head,
+        # and brings the browser's older choice with it.
+        st.caption(
+            ":material/hourglass_empty: The heads are being scored, once for this model; from your "
+            "next click on the grid can be sorted by what they do."
+        )
     zoom(scene, values, kind, ZOOM_KEY, link=_LINK)
     offer_block(scene)
 

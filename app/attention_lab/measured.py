@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lens_core import HookedModel
 
 Result = TypeVar("Result")
-_AT_ONCE_S, _POLL_S = 0.4, 0.7
+_AT_ONCE_S, _POLL_S = 0.4, 1.0
 
 
 def standard_scores(model: HookedModel, seed: int = 0) -> Job[Answer[HeadScores]]:
@@ -34,7 +34,7 @@ def settled(job: Job[Answer[Result]], what: str, draw: Callable[[Answer[Result]]
     if job.finished.is_set():
         _draw(job, draw)
     else:
-        redraw_when_done(job, what)
+        _wait(job, what, time.monotonic())
 
 
 def _draw(job: Job[Answer[Result]], draw: Callable[[Answer[Result]], None]) -> None:
@@ -42,12 +42,6 @@ def _draw(job: Job[Answer[Result]], draw: Callable[[Answer[Result]], None]) -> N
         raise job.error
     assert job.result is not None
     draw(job.result)
-
-
-def redraw_when_done(job: Job[Answer[Result]], what: str) -> None:
-    """Say that it is at work and for how long; the page is drawn anew once it is done."""
-    if not job.finished.is_set():
-        _wait(job, what, time.monotonic())
 
 
 @st.fragment(run_every=_POLL_S)

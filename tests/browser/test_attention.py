@@ -10,6 +10,9 @@ from lens_core import HookedModel
 from lens_core.attention import read_attention
 from lens_core.attribution import ablate, direct_logit_attribution
 
+from .conftest import PATIENCE_MS
+
+expect.set_options(timeout=PATIENCE_MS)
 PROMPT = "When Mary and John went to the store, John gave a drink to"
 GRID = '[data-testid="head-grid"][data-ready="true"]'
 FOCUSED = """() => {
