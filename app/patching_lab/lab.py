@@ -81,11 +81,12 @@ def _lab(model: HookedModel, clean: str, corrupted: str) -> LabState:
     selection.fresh(clean, corrupted)
     view = choice("View", VIEWS, selection.VIEW)
     _VIEWS[view].controls(list(model.sites))
-    left, right = st.columns(2)
+    left, right = st.columns([1, 2.4])
     with left:
         choice("Direction", DIRECTIONS, "direction")
-    with right:
-        choice("Put there", PATCH_WITH, "patch_with")
+    if view != ATTRIBUTION:  # a gradient says nothing of zeros or means
+        with right:
+            choice("Put there", PATCH_WITH, "patch_with")
     body = st.container()
     with st.expander("More settings"):
         start_token(model)

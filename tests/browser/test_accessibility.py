@@ -18,6 +18,9 @@ PAGES = {
     "scores": ("/induction?" + urlencode(HEAD), "number-grid"),
     "answer": ("/attribution?" + urlencode(HEAD | {"parts": "heads"}), "number-grid"),
     "block": ("/attribution?" + urlencode(HEAD | {"view": "block it"}), "number-grid"),
+    "patching": ("/patching?" + urlencode({"layer": "7", "at": "8"}), "number-grid"),
+    "patched heads": ("/patching?" + urlencode(HEAD | {"view": "heads"}), "number-grid"),
+    "estimates": ("/patching?" + urlencode({"view": "two passes"}), "number-grid"),
 }
 
 

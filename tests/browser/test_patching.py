@@ -1,0 +1,58 @@
+"""A visitor at the patching lab, in a real browser."""
+
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from playwright.sync_api import expect
+
+from lens_core import HookedModel
+from lens_core.patching import prompt_pair, sweep
+
+CLEAN = "In Japan, the capital is"
+CORRUPTED = "In Italy, the capital is"
+GRID = '[data-testid="number-grid"][data-ready="true"]'
+
+
+def opened(there, **settings):
+    there.open("/patching?" + urlencode(settings))
+    there.page.wait_for_selector("text=patched runs in")
+    there.page.wait_for_selector('[data-test-script-state="notRunning"]')
+    return there.page
+
+
+def query(page):
+    return {key: values[0] for key, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+def cell(page, row, place):
+    """A cell of the map; the strip of tokens is the first grid."""
+    return page.locator(GRID).nth(1).locator(f'td[data-row="{row}"][data-place="{place}"]')
+
+
+def test_a_click_and_the_keyboard_choose_a_patch(visit):
+    """Forbids a map unlike the library's, a click that is lost, a step that needs a mouse."""
+    there = visit()
+    page = opened(there, prompt=CLEAN, corrupted=CORRUPTED)
+    model = HookedModel.from_pretrained("tiny-world")
+    pair = prompt_pair(model, CLEAN, CORRUPTED, " Tokyo", " Rome")
+    shares = sweep(model, pair, "resid_pre").normalised_mean
+    expect(cell(page, 3, 2)).to_have_text(f"{shares[3, 2]:.2f}")
+    expect(cell(page, 7, 6)).to_have_text(f"{shares[7, 6]:.2f}")
+    cell(page, 7, 6).click()
+    page.wait_for_url("**at=6**")
+    page.get_by_text("resid_pre of layer 7 at ·is (position 6)").wait_for()
+    page.wait_for_selector("text=With this patch the model now says ·Tokyo and not ·Rome")
+    cell(page, 7, 6).focus()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    page.get_by_text("resid_pre of layer 6 at ·is (position 6)").wait_for()
+    page.wait_for_selector("text=With this patch the model still says ·Rome")
+    assert query(page)["layer"] == "6"
+
+
+def test_the_page_fits_a_phone_and_shows_tokens_as_text(visit):
+    """Forbids a page wider than the screen, and a token that becomes markup."""
+    there = visit(width=390)
+    evil = "<img src=x onerror=alert(1)>"
+    page = opened(there, prompt=f"{evil} one", corrupted=f"{evil} two")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.locator('img[src="x"]').count() == 0
