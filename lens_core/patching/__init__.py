@@ -26,7 +26,7 @@ from lens_core.patching.metrics import (
 )
 from lens_core.patching.paths import PathResult, path_patching
 from lens_core.patching.result import SweepResult
-from lens_core.patching.sweep import sweep
+from lens_core.patching.sweeps import sweep
 
 __all__ = [
     "METRICS",

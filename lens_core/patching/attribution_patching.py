@@ -28,7 +28,7 @@ from lens_core.patching.metrics import Metric, as_metric, logit_difference
 from lens_core.patching.plan import Choice, Plan, make_plan
 from lens_core.patching.result import Array, Direction, Label, SweepResult
 from lens_core.patching.sources import Other, aligned
-from lens_core.patching.sweep import patched_values, token_texts
+from lens_core.patching.sweeps import patched_values, token_texts
 
 if TYPE_CHECKING:
     import pandas as pd
