@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lens_core import HookedModel
 
 PROMPT, SUBJECT = "prompt", "subject"
-FIRST = ("The Eiffel Tower is in the city of", "The Eiffel Tower")
+FIRST = ("The Eiffel Tower is in the city of", "Eiffel Tower")
 # Sentences whose subject is known without asking, for prompts that other labs bring along.
 _KNOWN = {FIRST[0]: FIRST[1], "In Japan, the capital is": "Japan"}
 N_OFFERED, MAX_CHARS = 24, 1000
@@ -35,7 +35,7 @@ def choose_fact(model: HookedModel) -> tuple[str, str]:
     if SUBJECT not in state and SUBJECT not in st.query_params:
         # Another lab has brought its prompt along.
         fact = facts.get(prompt)
-        state[SUBJECT] = fact.subject if fact else _KNOWN.get(prompt, "")
+        state[SUBJECT] = subject_of(fact) if fact else _KNOWN.get(prompt, "")
     subject = st.text_input(
         "Its subject, as it stands in the sentence",
         key=SUBJECT,
@@ -67,13 +67,18 @@ def _picker(facts: dict[str, FactPrompt], prompt: str) -> None:
 def _take(facts: dict[str, FactPrompt]) -> None:
     chosen = st.session_state["fact"]
     if chosen is not None:
-        take(chosen, facts[chosen].subject)
+        take(chosen, subject_of(facts[chosen]))
 
 
 def take(prompt: str, subject: str) -> None:
     """Set both, and let go of the place that was chosen in another sentence."""
     state = st.session_state
     state[PROMPT], state[SUBJECT], state["at"] = prompt, subject, None
+
+
+def subject_of(fact: FactPrompt) -> str:
+    """The subject as it stands in the sentence, which may write it with a small letter."""
+    return fact.prompt[slice(*fact.subject_chars)]
 
 
 def offered_facts(model: HookedModel) -> tuple[FactPrompt, ...]:

@@ -283,7 +283,7 @@ def test_a_shared_link_restores_the_chosen_patch(open_page):
 @pytest.mark.parametrize(
     "nonsense",
     [{"view": "x"}, {"layer": "embed"}, {"at": "999"}, {"at": "-2"}, {"corrupted": ""},
-     {"prompt": EVIL}, {"prompt": EVIL, "corrupted": EVIL}, {"target": EVIL}, {"foil": EVIL},
+     {"prompt": EVIL}, {"prompt": EVIL, "corrupted": EVIL}, {"foil": EVIL},
      {"prompt": "a " * 400, "corrupted": "b " * 400}, {"metric": "x", "site": "y"},
      {"view": MANY, "n_pairs": "9999"}],
     ids=lambda given: str(given)[:60],

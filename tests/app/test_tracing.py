@@ -1,0 +1,177 @@
+"""The tracing lab's own parts: settings, facts, what is asked, the code, the column."""
+
+import contextlib
+import io
+import json
+import time
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app.jobs import CancelledError, Job
+from app.models import load_model
+from app.tracing_lab.asked import asked_of, corruption_of, place, trace_job
+from app.tracing_lab.facts import FIRST, known_to, subject_of
+from app.tracing_lab.many_view import _work
+from app.tracing_lab.settings import MANY, OTHER_SUBJECT, Settings
+from app.tracing_lab.snippets import MOST_LINES, tracing_code
+from lens_core.tracing import TracingError, causal_trace, locate
+
+PROMPT, SUBJECT = FIRST
+EVIL = "</script><img src=x onerror=alert(1)>"
+QUICK = {"samples": 2}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("tiny-world")
+
+
+def asked(model, **settings):
+    chosen = {"prompt": PROMPT, "subject": SUBJECT, **QUICK, **settings}
+    return asked_of(model, Settings(**chosen))
+
+
+def found(job):
+    assert job.finished.wait(120)
+    assert job.error is None, job.error
+    return job.result.result
+
+
+def column():
+    from app.tracing_lab.lab import tracing_column
+
+    tracing_column()
+
+
+def opened(**params):
+    """The lab's column, run until its maps are computed."""
+    at = AppTest.from_function(column, default_timeout=120)
+    at.query_params.update({name: str(value) for name, value in {**QUICK, **params}.items()})
+    at.run()
+    for _ in range(200):
+        if not at.get("progress"):
+            return at
+        time.sleep(0.2)
+        at.run()
+    raise AssertionError("the page never comes to an end")
+
+
+def maps(at):
+    return [json.loads(element.proto.json) for element in at.get("bidi_component")]
+
+
+def test_settings_come_from_texts():
+    """Forbids a lesson's settings that differ from the same ones in the URL."""
+    texts = {"layer": "4", "at": "-1", "sigmas": "2.5", "window": "3", "kind": "mlp"}
+    assert Settings.of(texts) == Settings(layer=4, at=-1, sigmas=2.5, window=3, kind="mlp")
+    with pytest.raises(ValueError, match="corruption is one of"):
+        Settings.of({"corruption": "x"})
+
+
+def test_facts_on_offer_are_answered(model):
+    """Forbids a fact on offer that the model does not know, and a subject that is not there."""
+    facts = known_to(model, 6, seed=1)
+    assert len(facts) == 6
+    for fact in facts:
+        assert locate(model, fact.prompt, subject_of(fact))[1] == (
+            fact.subject_start,
+            fact.subject_end,
+        )
+        best = int(model.run(fact.prompt, last_logits_only=True)[0, -1].argmax())
+        assert model.to_str_tokens([best])[0].strip() == fact.object
+    assert known_to(load_model("glass-induction"), 6, seed=1) == ()
+
+
+def test_the_maps_are_the_library_s(model):
+    """Forbids a window, a noise or a metric on the page that is not the one computed."""
+    here = asked(model, window=3, sigmas=2.0, metric="logit", seed=5)
+    mine = found(trace_job(here))
+    live = causal_trace(
+        model, PROMPT, SUBJECT, corruption=corruption_of(here.settings), window=3, metric="logit"
+    )
+    assert mine.windows == live.windows
+    for kind, values in live.values.items():
+        assert np.allclose(mine.values[kind], values, atol=1e-3)
+    assert place(here, mine) == (0, 3)
+    assert place(asked(model, at=-1, layer=99), mine) == (7, 8)
+
+
+def test_what_cannot_be_had_is_said(model):
+    """Forbids a bad subject or word that ends in anything but a sentence."""
+    job = trace_job(asked(model, subject="the Louvre"))
+    assert job.finished.wait(60)
+    assert isinstance(job.error, TracingError)
+    with pytest.raises(TracingError, match="another subject"):
+        corruption_of(Settings(corruption=OTHER_SUBJECT))
+    assert asked(model, target="zzzqqqxxx").notes
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"metric": "logit_difference", "foil": "London", "direction": "noise", "window": 1},
+        {"corruption": OTHER_SUBJECT, "other_subject": "The Brandenburg Gate"},
+    ],
+    ids=str,
+)
+def test_the_code_gives_the_page_s_numbers(model, settings, monkeypatch):
+    """Forbids a script that is not what the page computed."""
+    here = asked(model, **settings)
+    code = tracing_code(here)
+    assert len(code.splitlines()) <= MOST_LINES
+    monkeypatch.setattr("lens_core.HookedModel.from_pretrained", lambda name: model)
+    names = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(code, names)  # the page's own text, with this test's prompt in it
+    frame = found(trace_job(here)).to_frame()
+    assert np.allclose(names["found"].to_frame()["value"], frame["value"], atol=1e-3)
+
+
+def test_the_code_of_many_facts_is_python(model):
+    """Forbids a script of the average that does not even compile."""
+    compile(tracing_code(asked(model, view=MANY)), "page", "exec")
+
+
+def test_many_facts_count_their_steps_and_can_be_cancelled(model):
+    """Forbids work that shows no progress, or that goes on after *Cancel*."""
+    here = asked(model, view=MANY)
+    job = Job(lambda job: _work(here, 3, job))
+    average = _work(here, 3, job)
+    assert len(average.traces) == 3
+    assert (job.done, job.total) == (3, 3)
+    again = Job(lambda job: _work(here, 3, job))
+    again.cancel()
+    with pytest.raises(CancelledError):
+        _work(here, 3, again)
+    assert again.done == 1
+
+
+def test_the_column_draws_three_maps_and_the_warning():
+    """Forbids a page that does not open, and one that does not say what tracing cannot tell."""
+    at = opened()
+    assert not at.exception
+    assert not at.error
+    state, mlp, attn = maps(at)
+    assert (state["row"], state["place"]) == (0, 3)
+    assert (mlp["row"], attn["row"]) == (-1, -1)
+    assert any("where to edit" in element.value for element in at.warning)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"view": MANY}, {"corruption": OTHER_SUBJECT}, {"subject": "France"}, {"prompt": EVIL},
+     {"prompt": EVIL, "subject": EVIL}, {"prompt": "a " * 400, "subject": "a"}, {"window": "99"},
+     {"sigmas": "-3"}, {"samples": "x"}, {"at": "999", "layer": "99", "kind": "x"},
+     {"metric": "logit_difference"}, {"foil": EVIL}, {"direction": "noise"}],
+    ids=lambda given: str(given)[:60],
+)  # fmt: skip
+def test_no_address_breaks_it(settings):
+    """Forbids a traceback because of a mistyped or hostile address."""
+    at = opened(**settings)
+    assert not at.exception
+    assert not [e for e in at.error if "Something went wrong" in e.value]
+    for element in [*at.markdown, *at.caption, *at.error, *at.warning, *at.info]:
+        assert "<img" not in element.value.replace("\\<", "")
