@@ -113,7 +113,7 @@ def test_what_cannot_be_had_is_said(model):
     [
         {},
         {"metric": "logit_difference", "foil": "London", "direction": "noise", "window": 1},
-        {"corruption": OTHER_SUBJECT, "other_subject": "The Brandenburg Gate"},
+        {"corruption": OTHER_SUBJECT, "other_subject": "Brandenburg Gate"},
     ],
     ids=str,
 )
