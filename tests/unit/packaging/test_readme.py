@@ -10,12 +10,16 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_the_library_snippets_run_as_they_stand(capsys, tmp_path, monkeypatch):
     """Forbids an example that fails for whoever copies it, or a lens that training made worse."""
     monkeypatch.chdir(tmp_path)
-    first, second = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    first, second, third = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict[str, object] = {}
     exec(compile(first, "README.md", "exec"), names)
     assert len(capsys.readouterr().out.splitlines()) == names["model"].cfg.n_layers
     assert not names["without_head"].equal(names["logits"])
     exec(compile(second, "README.md", "exec"), names)
+    written, effect = names["written"], names["effect"]
+    assert written.ok
+    assert effect.total_effect == pytest.approx(effect.direct_effect + effect.indirect_effect)
+    exec(compile(third, "README.md", "exec"), names)
     measured = names["training"].held_out_kl
     assert (tmp_path / "runs" / "my-lens").is_dir()
     assert sum(measured[20]) < sum(measured[0])
