@@ -5,6 +5,7 @@ import pytest
 from app.lesson import load_lesson
 from app.lesson.measures import measures
 from app.patching_lab.measures import named_heads
+from app.patching_lab.pairs import PAIR_PRESETS
 from app.patching_lab.settings import HEADS, ONE_POSITION, Settings
 from lens_core.interventions import patch
 from lens_core.model.errors import UnknownSiteError
@@ -85,6 +86,9 @@ def test_the_chosen_view_decides_what_is_patched(ask):
 def test_the_two_gates_are_gates(ask):
     """Forbids a lesson about gates on prompts that are none."""
     both = {"corrupted": "The Brandenburg Gate is in the country of", "metric": "probability"}
+    offered = {(preset.prompt, preset.corrupted) for preset in PAIR_PRESETS}
+    gates = [{**START, **both}, OR_GATE]
+    assert offered >= {(gate["prompt"], gate["corrupted"]) for gate in gates}
     for at in (2, 7):
         assert ask("moves", {**both, "layer": 0, "at": at}, direction="denoise") < 0.05
         assert ask("moves", {**both, "layer": 0, "at": at}, direction="noise") > 0.95
