@@ -17,7 +17,7 @@ from app.components.circuitsvis import (
 )
 from lens_core.plots import visible
 
-_HEIGHT_PX = 780
+_HEIGHT_PX = 960
 
 
 def draw(scene: Scene) -> None:
