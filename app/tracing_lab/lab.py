@@ -84,6 +84,9 @@ def _corruption(model: HookedModel) -> None:
     kind = choice("The subject is corrupted by", CORRUPTIONS, "corruption")
     start = Settings()
     left, middle, right = st.columns(3)
+    state = st.session_state
+    if isinstance(state.get("sigmas"), int):
+        state["sigmas"] = float(state["sigmas"])  # a lesson gives whole numbers
     if kind == NOISE:
         left.number_input(
             "Noise, in standard deviations",

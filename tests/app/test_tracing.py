@@ -160,6 +160,14 @@ def test_the_column_draws_three_maps_and_the_warning():
     assert any("where to edit" in element.value for element in at.warning)
 
 
+def test_the_page_opens_with_its_lesson(open_page):
+    """Forbids a lesson and a lab that do not fit together."""
+    at = open_page("tracing", **{name: str(value) for name, value in QUICK.items()})
+    assert not at.exception
+    assert not at.error
+    assert at.text_input(key="subject").value == SUBJECT
+
+
 @pytest.mark.parametrize(
     "settings",
     [{"view": MANY}, {"corruption": OTHER_SUBJECT}, {"subject": "France"}, {"prompt": EVIL},
