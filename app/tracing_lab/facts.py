@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from app.attention_cache import ask
 from app.errors import plain
+from lens_core.glass.facts import FACTS, NAME
 from lens_core.world.datasets import FactPrompt, known_facts
 
 if TYPE_CHECKING:
@@ -18,6 +20,15 @@ FIRST = ("The Eiffel Tower is in the city of", "Eiffel Tower")
 # Sentences whose subject is known without asking, for prompts that other labs bring along.
 _KNOWN = {FIRST[0]: FIRST[1], "In Japan, the capital is": "Japan"}
 N_OFFERED, MAX_CHARS = 24, 1000
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A fact in the picker: its sentence, the subject as it stands there, and the object."""
+
+    prompt: str
+    subject: str
+    object: str
 
 
 def choose_fact(model: HookedModel) -> tuple[str, str]:
@@ -35,7 +46,7 @@ def choose_fact(model: HookedModel) -> tuple[str, str]:
     if SUBJECT not in state and SUBJECT not in st.query_params:
         # Another lab has brought its prompt along.
         fact = facts.get(prompt)
-        state[SUBJECT] = subject_of(fact) if fact else _KNOWN.get(prompt, "")
+        state[SUBJECT] = fact.subject if fact else _KNOWN.get(prompt, "")
     subject = st.text_input(
         "Its subject, as it stands in the sentence",
         key=SUBJECT,
@@ -48,7 +59,7 @@ def choose_fact(model: HookedModel) -> tuple[str, str]:
     return prompt, subject
 
 
-def _picker(facts: dict[str, FactPrompt], prompt: str) -> None:
+def _picker(facts: dict[str, Offered], prompt: str) -> None:
     if not facts:
         return
     st.session_state["fact"] = prompt if prompt in facts else None
@@ -58,16 +69,16 @@ def _picker(facts: dict[str, FactPrompt], prompt: str) -> None:
         index=None,
         key="fact",
         format_func=lambda text: f"{text} {facts[text].object}",
-        placeholder=f"{len(facts)} facts in wordings that its training did not use",
+        placeholder=f"{len(facts)} facts",
         on_change=_take,
         args=(facts,),
     )
 
 
-def _take(facts: dict[str, FactPrompt]) -> None:
+def _take(facts: dict[str, Offered]) -> None:
     chosen = st.session_state["fact"]
     if chosen is not None:
-        take(chosen, subject_of(facts[chosen]))
+        take(chosen, facts[chosen].subject)
 
 
 def take(prompt: str, subject: str) -> None:
@@ -81,10 +92,12 @@ def subject_of(fact: FactPrompt) -> str:
     return fact.prompt[slice(*fact.subject_chars)]
 
 
-def offered_facts(model: HookedModel) -> tuple[FactPrompt, ...]:
-    """Facts of the world with a subject of several tokens that the model answers; none for models
-    that know nothing of it."""
-    return known_to(model, N_OFFERED, seed=1)
+def offered_facts(model: HookedModel) -> tuple[Offered, ...]:
+    """Facts that the model answers; none for models that know nothing of either world."""
+    if model.cfg.name == NAME:
+        return tuple(Offered(f.prompt, f.subject, f.answer.strip()) for f in FACTS)
+    known = known_to(model, N_OFFERED, seed=1)
+    return tuple(Offered(f.prompt, subject_of(f), f.object) for f in known)
 
 
 def known_to(model: HookedModel, n: int, seed: int) -> tuple[FactPrompt, ...]:

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from app.jobs import CancelledError, Job
 from app.models import load_model
 from app.tracing_lab.asked import asked_of, corruption_of, place, trace_job
-from app.tracing_lab.facts import FIRST, known_to, subject_of
+from app.tracing_lab.facts import FIRST, known_to, offered_facts, subject_of
 from app.tracing_lab.many_view import _work
 from app.tracing_lab.settings import MANY, OTHER_SUBJECT, Settings
 from app.tracing_lab.snippets import MOST_LINES, tracing_code
@@ -82,6 +82,15 @@ def test_facts_on_offer_are_answered(model):
         best = int(model.run(fact.prompt, last_logits_only=True)[0, -1].argmax())
         assert model.to_str_tokens([best])[0].strip() == fact.object
     assert known_to(load_model("glass-induction"), 6, seed=1) == ()
+
+
+def test_the_planted_facts_are_on_offer():
+    """Forbids a glass model of facts that can be asked for none of them."""
+    glass = load_model("glass-facts")
+    for fact in offered_facts(glass):
+        assert locate(glass, fact.prompt, fact.subject)
+        best = int(glass.run(fact.prompt, last_logits_only=True)[0, -1].argmax())
+        assert glass.to_str_tokens([best])[0].strip() == fact.object
 
 
 def test_the_maps_are_the_library_s(model):
