@@ -20,12 +20,22 @@ from app.lesson.measures import measure
 from lens_core import HookedModel
 from lens_core.interventions import patch
 from lens_core.model.errors import TokenError, UnknownSiteError
-from lens_core.patching import Answers, PatchingError, PromptPair, as_metric, prompt_pair, sweep
+from lens_core.patching import (
+    Answers,
+    PatchingError,
+    PromptPair,
+    as_metric,
+    attribution_patching,
+    prompt_pair,
+    sweep,
+)
 
 # What the lab's target says when no word is named.
 FINAL = "final answer"
 HEADS = "heads"
 ALL_POSITIONS = "all positions"
+# Steps of the integrated gradient, as many as the lab takes.
+IG_STEPS = 8
 OF_HEADS = ("z", "q", "k", "v", "pattern")
 
 
@@ -305,3 +315,69 @@ def moves_from(
     source = model.to_tokens(text, prepend_bos=start_token(settings))[0]
     edit = one_edit(model, pair, source, site, number(model, settings, "layer", layer), at)
     return way_moved(model, pair, [edit], "denoise", metric)
+
+
+def estimates(
+    model: HookedModel, settings: Mapping[str, Any], site: str | None, steps: int | None
+) -> tuple[Any, Any]:
+    """The map of shares by real patches, and the same map estimated from gradients."""
+    site = site or str(settings.get("site") or "resid_pre")
+    if steps is None:
+        steps = IG_STEPS if settings.get("gradient") == "integrated" else 0
+    asks: dict[str, Any] = {
+        "positions": "all" if site in OF_HEADS else "each",
+        "direction": str(settings.get("direction") or "denoise"),
+    }
+    pair = pair_of(model, settings)
+    estimate = attribution_patching(model, pair, site, ig_steps=steps, **asks)
+    real = sweep(model, pair, site, **asks)
+    return tuple(share(found, asks["direction"]) for found in (real, estimate))
+
+
+def correlation_of(real: Any, estimate: Any) -> float:
+    """Pearson's, over all cells."""
+    both = torch.tensor([real.ravel().tolist(), estimate.ravel().tolist()])
+    return float(torch.corrcoef(both)[0, 1])
+
+
+@measure("estimate_correlates")
+def estimate_correlates(
+    model: HookedModel,
+    settings: Mapping[str, Any],
+    *,
+    site: str | None = None,
+    steps: int | None = None,
+) -> float:
+    """The correlation of estimated with real patches over a map, in logit difference."""
+    return correlation_of(*estimates(model, settings, site, steps))
+
+
+@measure("estimated")
+def estimated(
+    model: HookedModel,
+    settings: Mapping[str, Any],
+    *,
+    layer: int,
+    at: int,
+    site: str | None = None,
+    steps: int | None = None,
+) -> float:
+    """What the gradient says of one patch, as a share of the way in logit difference."""
+    _, estimate = estimates(model, settings, site, steps)
+    return float(estimate[number(model, settings, "layer", layer), at])
+
+
+@measure("estimate_misses")
+def estimate_misses(
+    model: HookedModel,
+    settings: Mapping[str, Any],
+    *,
+    layer: int,
+    at: int,
+    site: str | None = None,
+    steps: int | None = None,
+) -> float:
+    """How far the estimate of one patch is from the real one, as a share of the way."""
+    real, estimate = estimates(model, settings, site, steps)
+    place_of = number(model, settings, "layer", layer), at
+    return float(abs(real[place_of] - estimate[place_of]))

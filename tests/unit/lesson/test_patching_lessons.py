@@ -1,9 +1,11 @@
-"""Lesson 8: its settings are the lab's, its measures tell what one run a patch tells."""
+"""Lessons 8 and 9: their settings are the lab's, their measures tell what one run a patch tells."""
 
 import pytest
 
 from app.lesson import load_lesson
 from app.lesson.measures import measures
+from app.patching_lab import measures as measures_of_the_lab
+from app.patching_lab.attribution_view import IG_STEPS
 from app.patching_lab.measures import named_heads
 from app.patching_lab.pairs import PAIR_PRESETS
 from app.patching_lab.settings import HEADS, ONE_POSITION, Settings
@@ -34,9 +36,10 @@ def ask(tiny_world, registered):
     return run
 
 
-def test_the_lesson_asks_the_lab_only_for_what_it_has():
+@pytest.mark.parametrize("name", ["patching", "attribution-patching"])
+def test_the_lesson_asks_the_lab_only_for_what_it_has(name):
     """Forbids a lesson whose button sets a control that the lab does not have, or to no option."""
-    lesson = load_lesson("patching")
+    lesson = load_lesson(name)
     for block in lesson.blocks():
         Settings.of({**lesson.settings, **(getattr(block, "settings", None) or {})})
 
@@ -71,6 +74,20 @@ def test_the_other_run_as_a_third_text_is_the_patch_itself(ask):
     real = ask("moves", layer=3, at=2)
     assert ask("moves_from", text=START["prompt"], layer=3, at=2) == pytest.approx(real, abs=1e-4)
     assert ask("moves_from", text=START["corrupted"], layer=3, at=2) == pytest.approx(0, abs=1e-4)
+
+
+def test_estimates_are_of_the_patches_they_stand_for(ask):
+    """Forbids an estimate of another cell, or a lab that takes other steps than the lesson."""
+    cell = {"site": "resid_pre", "layer": 3, "at": 2}
+    real, one, many = (
+        ask("moves", **cell),
+        ask("estimated", **cell),
+        ask("estimated", steps=8, **cell),
+    )
+    assert ask("estimate_misses", **cell) == pytest.approx(abs(real - one), abs=1e-4)
+    assert abs(real - many) < abs(real - one) / 4
+    assert ask("estimated", {"gradient": "integrated"}, **cell) == pytest.approx(many)
+    assert IG_STEPS == measures_of_the_lab.IG_STEPS
 
 
 def test_the_chosen_view_decides_what_is_patched(ask):
