@@ -35,7 +35,6 @@ from app.patching_lab.settings import (
     PATCH_WITH,
     PLACES,
     SCALES,
-    VIEWS,
     Settings,
 )
 from app.patching_lab.strip import token_strip
@@ -61,8 +60,8 @@ _VIEWS = {
 }
 
 
-def patching_column() -> LabState | None:
-    """The two prompts and the lab below them; None while one of them is missing.
+def patching_column(first_view: str = PLACES) -> LabState | None:
+    """The two prompts and the lab below them, ``first_view`` first; None while a prompt is missing.
 
     To be called within a fragment, which a click in the lab then runs again.
     """
@@ -72,14 +71,14 @@ def patching_column() -> LabState | None:
         return None
     standing = None
     with polite_errors():
-        standing = _lab(chosen_model(), clean, corrupted)
+        standing = _lab(chosen_model(), clean, corrupted, first_view)
     return standing
 
 
-def _lab(model: HookedModel, clean: str, corrupted: str) -> LabState:
+def _lab(model: HookedModel, clean: str, corrupted: str, first_view: str) -> LabState:
     note_unknown_words(model, clean)
     selection.fresh(clean, corrupted)
-    view = choice("View", VIEWS, selection.VIEW)
+    view = selection.choose_view(first_view)
     _VIEWS[view].controls(list(model.sites))
     left, right = st.columns([1, 2.4])
     with left:
@@ -98,10 +97,10 @@ def _lab(model: HookedModel, clean: str, corrupted: str) -> LabState:
         choice("Metric", METRICS, "metric")
         choice("Numbers in the map", SCALES, "scale")
         choice("Align the prompts by", ALIGN, "align")
-        scene = _scene(model, selection.chosen(clean, corrupted))
+        scene = _scene(model, selection.chosen(clean, corrupted, view))
         selection.choose_cell(model, len(scene.tokens), heads=view == HEADS)
     # The controls of the chosen cell may have let go of a place that is not there.
-    settings = selection.chosen(clean, corrupted)
+    settings = selection.chosen(clean, corrupted, view)
     scene = _scene(model, settings)
     with body, polite_errors():
         _draw(scene, view)

@@ -9,13 +9,13 @@ import streamlit as st
 
 from app import answer_controls
 from app.lesson.state import granted
-from app.patching_lab.settings import Settings
+from app.patching_lab.settings import VIEWS, Settings
 
 if TYPE_CHECKING:
     from lens_core import HookedModel
 
 LAYER, HEAD, AT, VIEW = "layer", "head", "at", "view"
-_SEEN = "patching_seen"
+_SEEN, _PAGE = "patching_seen", "patching_page"
 
 
 def fresh(clean: str, corrupted: str) -> None:
@@ -25,6 +25,15 @@ def fresh(clean: str, corrupted: str) -> None:
     if state.get(_SEEN, here) != here and AT not in granted():
         state[AT] = None
     state[_SEEN] = here
+
+
+def choose_view(first_view: str) -> str:
+    """The view; a page of this lab begins with its own, whatever another page has left."""
+    state = st.session_state
+    if state.setdefault(_PAGE, first_view) != first_view:
+        state[_PAGE] = first_view
+        state.pop(VIEW, None)
+    return answer_controls.choice("View", VIEWS, VIEW, first_view)
 
 
 def choose_cell(model: HookedModel, n_tokens: int, *, heads: bool) -> None:
@@ -93,7 +102,7 @@ def choice(label: str, options: Mapping[str, str], key: str) -> str:
     return answer_controls.choice(label, options, key, str(getattr(Settings(), key)))
 
 
-def chosen(clean: str, corrupted: str) -> Settings:
+def chosen(clean: str, corrupted: str, view: str) -> Settings:
     """The settings as all controls have them; a control that was never drawn has its default."""
     state = st.session_state
     standing: dict[str, Any] = {}
@@ -105,4 +114,4 @@ def chosen(clean: str, corrupted: str) -> Settings:
         except ValueError:
             continue
         standing[name] = state[name]
-    return Settings.of({**standing, "prompt": clean, "corrupted": corrupted})
+    return Settings.of({**standing, "prompt": clean, "corrupted": corrupted, "view": view})

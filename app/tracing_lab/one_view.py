@@ -31,8 +31,8 @@ def draw(asked: Asked) -> None:
 
 def _draw(asked: Asked, answer: Answer[CausalTrace]) -> None:
     found = answer.result
-    st.markdown(_question(found))
-    st.caption(_control(found))
+    st.markdown(_question(asked, found))
+    st.caption(_control(asked, found))
     if abs(found.total_effect) < 1e-3:
         st.warning(
             "The corruption leaves the answer as it was, so there is nothing to restore. Use more "
@@ -47,10 +47,10 @@ def _draw(asked: Asked, answer: Answer[CausalTrace]) -> None:
     st.caption(f"{n_runs} values, one a cell and draw, in {answer.took_ms:.0f} ms.")
 
 
-def _question(found: CausalTrace) -> str:
+def _question(asked: Asked, found: CausalTrace) -> str:
     unit = f" {found.unit}" if found.unit else ""
     said = f"**{plain(visible(found.answer_text))}**"
-    subject = "".join(found.tokens[found.subject[0] : found.subject[1] + 1]).strip()
+    subject = _words(asked, found, found.subject)
     return (
         f"The {found.metric} of {said} is **{found.clean:.3f}**{unit}. With *{plain(subject)}* "
         f"corrupted it is **{found.corrupted.mean():.3f}**: a total effect of "
@@ -58,15 +58,18 @@ def _question(found: CausalTrace) -> str:
     )
 
 
-def _control(found: CausalTrace) -> str:
+def _control(asked: Asked, found: CausalTrace) -> str:
     if found.control_effect is None or found.control_span is None:
         return "There is no other stretch of words here, or no noise, to corrupt as a control."
-    first, last = found.control_span
-    words = "".join(found.tokens[first : last + 1]).strip()
+    words = _words(asked, found, found.control_span)
     return (
         f"Control: the same noise on *{plain(words)}*, which is not the subject, has a total "
         f"effect of {written(found.control_effect, 3)}."
     )
+
+
+def _words(asked: Asked, found: CausalTrace, span: tuple[int, int]) -> str:
+    return asked.model.to_string(list(found.token_ids[span[0] : span[1] + 1])).strip()
 
 
 def _map(asked: Asked, found: CausalTrace, kind: TraceKind, full: float) -> None:
