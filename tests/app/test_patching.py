@@ -247,6 +247,15 @@ def test_the_page_opens_with_its_first_pair(open_page):
     assert places["rows"] == [f"L{n}" for n in range(8)]
 
 
+def test_the_page_of_estimates_opens_with_them(open_page):
+    """Forbids a page of this lab that opens with another page's view."""
+    at = settled(open_page("attribution_patching"))
+    assert not at.exception
+    assert not at.error
+    assert at.session_state["view"] == ATTRIBUTION
+    assert "estimated" in grids(at)[1]["title"]
+
+
 @pytest.mark.parametrize(
     "settings",
     [
