@@ -15,7 +15,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -94,7 +94,7 @@ def sweep_task(
     frame = pd.DataFrame(dict(zip(sizes, grid, strict=True)))
 
     def ours(model: HookedModel) -> Values:
-        positions = "each" if by_position else "all"
+        positions: Literal["each", "all"] = "each" if by_position else "all"
         return sweep(model, our_pair(n_tokens), site, positions=positions).values.ravel()
 
     def theirs(bridge: TransformerBridge, cells: Cells) -> Values:
@@ -203,14 +203,14 @@ def all_tasks(model: HookedModel) -> list[Task]:
     by_both = peer_patching.layer_pos_head_vector_patch_setter
     where = {"by_position": True, "by_head": False}
     heads = {"by_position": False, "by_head": True}
-    both = {"by_position": True, "by_head": True, "share": 24}
+    both = {"by_position": True, "by_head": True}
     return [
         sweep_task("resid_pre, 12 x 16 positions", model, 16, "resid_pre", by_position, **where),
         sweep_task(
             "resid_pre, 12 x 64 positions", model, 64, "resid_pre", by_position, share=24, **where
         ),
         sweep_task("heads, 12 x 12, 16 tokens", model, 16, "z", by_head, **heads),
-        sweep_task("heads x positions, 12 x 12 x 16", model, 16, "z", by_both, **both),
+        sweep_task("heads x positions, 12 x 12 x 16", model, 16, "z", by_both, share=24, **both),
         direct_paths_to_logits(16),
         direct_paths_to_queries(16),
     ]

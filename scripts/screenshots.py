@@ -26,6 +26,8 @@ SHOTS: dict[str, tuple[str, tuple[int, int], Scheme]] = {
     "attention-head": ("/attention-heads?view=head&layer=6&head=2", LAPTOP, "dark"),
     "attribution": ("/attribution?step=1", LAPTOP, "light"),
     "induction": ("/induction?step=1", LAPTOP, "light"),
+    "patching": ("/patching?step=1", LAPTOP, "light"),
+    "tracing": ("/tracing?step=1", LAPTOP, "dark"),
     "home": ("/", LAPTOP, "light"),
 }
 
