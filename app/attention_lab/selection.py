@@ -9,6 +9,7 @@ import streamlit as st
 from app.attention_lab.settings import HEAD, Settings
 from app.components.edge import Edge, read_edge
 from app.lesson.state import granted
+from app.place_controls import one_of, position
 from lens_core.attention import AttentionResult
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 LAYER, HEAD_KEY, DEST, SRC, POSITION, VIEW = "layer", "head", "dest", "src", "position", "view"
 _SEEN = "attention_seen"
+_SAME = "The same choice as a click on a head in any view."
 
 
 def fresh(prompt: str) -> None:
@@ -31,24 +33,9 @@ def choose_head(model: HookedModel) -> None:
     """Layer and head."""
     left, right = st.columns(2)
     with left:
-        _one_of("Layer (block)", LAYER, model.cfg.n_layers)
+        one_of("Layer (block)", LAYER, model.cfg.n_layers, help=_SAME)
     with right:
-        _one_of("Head", HEAD_KEY, model.cfg.n_heads)
-
-
-def _one_of(label: str, key: str, count: int) -> None:
-    options, state = [str(n) for n in range(count)], st.session_state
-    if isinstance(state.get(key), int):
-        state[key] = str(state[key])  # a lesson gives numbers
-    if key in state and state[key] not in options:
-        del state[key]  # the lens lab has an embedding row, and models differ in size
-    st.selectbox(
-        label,
-        options,
-        key=key,
-        bind="query-params",
-        help="The same choice as a click on a head in any view.",
-    )
+        one_of("Head", HEAD_KEY, model.cfg.n_heads, help=_SAME)
 
 
 def choose_edge(n_tokens: int) -> None:
@@ -68,23 +55,9 @@ def choose_edge(n_tokens: int) -> None:
         )
 
 
-def _place(label: str, key: str, n_tokens: int, placeholder: str, what: str) -> None:
-    state = st.session_state
-    if isinstance(state.get(key), int) and state[key] < 0:
-        state[key] += n_tokens  # lessons count from the end
-    if state.get(key) is not None and not 0 <= state[key] < n_tokens:
-        state[key] = None
-    st.number_input(
-        label,
-        min_value=0,
-        max_value=n_tokens - 1,
-        value=None,
-        step=1,
-        key=key,
-        bind="query-params",
-        placeholder=placeholder,
-        help=f"{what} A position, counted from 0; empty: {placeholder}.",
-    )
+def _place(label: str, key: str, n_tokens: int, empty: str, what: str) -> None:
+    said = f"{what} A position, counted from 0; empty: {empty}."
+    position(label, key, n_tokens, empty=empty, help=said)
 
 
 def take_edge(component: str, attention: AttentionResult) -> None:
@@ -135,14 +108,4 @@ def go_to(view: str, **values: Any) -> None:
 
 def chosen(prompt: str, first_view: str) -> Settings:
     """The settings as all controls have them; a control that was never drawn has its default."""
-    state = st.session_state
-    standing: dict[str, Any] = {"view": first_view}
-    for name in Settings.__dataclass_fields__:
-        if state.get(name) is None:
-            continue
-        try:
-            Settings.of({name: state[name]})
-        except ValueError:
-            continue
-        standing[name] = state[name]
-    return Settings.of({**standing, "prompt": prompt})
+    return Settings.standing({VIEW: first_view, **st.session_state}, prompt=prompt)

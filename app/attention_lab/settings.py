@@ -7,11 +7,11 @@ what they mean in the lens lab.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 from app.answer_controls import FINAL
+from app.lab_settings import LabSettings
 
 GRID, HEAD, SCORES, ANSWER, BLOCK = (
     "grid",
@@ -82,7 +82,7 @@ ANSWER_AS = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(LabSettings):
     """The lab's state. Field names are the names in the URL, and in lessons.
 
     Attributes:
@@ -146,42 +146,15 @@ class Settings:
     renormalise: bool = False
     listed: str = ""
 
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Settings:
-        """From texts as a URL or a lesson has them; names of other labs are passed over.
-
-        Raises ValueError for a value that the control does not have.
-        """
-        names = {field.name for field in fields(cls)}
-        given = {name: value for name, value in values.items() if name in names}
-        settings = cls(**{n: _typed(n, v) for n, v in given.items() if v is not None})
-        for name, allowed in CHOICES.items():
-            if getattr(settings, name) not in allowed:
-                raise ValueError(f"{name} is one of {', '.join(allowed)}, not {values[name]!r}")
-        return settings
-
-
-CHOICES: Mapping[str, Mapping[str, str]] = {
-    "view": VIEWS,
-    "shows": SHOWS,
-    "drawn": DRAWN,
-    "measured": MEASURED,
-    "scored_on": SCORED_ON,
-    "into": INTO,
-    "parts": PARTS,
-    "answer_as": ANSWER_AS,
-    "blocked": BLOCKED,
-    "kind": KINDS,
-}
-_WHOLE = ("layer", "head", "dest", "src", "position", "seed")
-_YES_OR_NO = ("bos", "together", "grid_lines", "lines", "show_bos", "swap", "renormalise")
-
-
-def _typed(name: str, value: Any) -> Any:
-    if name in _WHOLE:
-        return int(value)
-    if name == "mass":
-        return float(value)
-    if name in _YES_OR_NO:
-        return value if isinstance(value, bool) else str(value).lower() in ("true", "1", "yes")
-    return str(value)
+    CHOICES: ClassVar = {
+        "view": VIEWS,
+        "shows": SHOWS,
+        "drawn": DRAWN,
+        "measured": MEASURED,
+        "scored_on": SCORED_ON,
+        "into": INTO,
+        "parts": PARTS,
+        "answer_as": ANSWER_AS,
+        "blocked": BLOCKED,
+        "kind": KINDS,
+    }

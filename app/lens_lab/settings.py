@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 from app.answer_controls import FINAL
+from app.lab_settings import LabSettings
 
 SITES = {
     "resid_post": "the state after the block (the residual stream)",
@@ -32,7 +32,7 @@ COMPARE = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(LabSettings):
     """The lab's state. Field names are the names in the URL, and in lessons."""
 
     prompt: str = ""
@@ -53,28 +53,4 @@ class Settings:
     layer: str | None = None
     position: int | None = None
 
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Settings:
-        """From texts as a URL or a lesson has them; names of other labs are passed over.
-
-        Raises ValueError for a value that the control does not have.
-        """
-        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
-        settings = cls(**{name: _typed(name, value) for name, value in known.items()})
-        choices = {"lens": LENSES, "site": SITES, "compare": COMPARE}
-        for name, allowed in choices.items():
-            if getattr(settings, name) not in allowed:
-                raise ValueError(f"{name} is one of {', '.join(allowed)}, not {values[name]!r}")
-        return settings
-
-
-def _typed(name: str, value: Any) -> Any:
-    if value is None:
-        return None
-    if name in ("blocks", "stride", "position"):
-        return int(value)
-    if name == "close":
-        return float(value)
-    if name in ("bos", "flip"):
-        return value if isinstance(value, bool) else str(value).lower() in ("true", "1", "yes")
-    return str(value)
+    CHOICES: ClassVar = {"lens": LENSES, "site": SITES, "compare": COMPARE}

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from app import answer_controls
 from app.lesson.state import granted
 from app.patching_lab.settings import VIEWS, Settings
+from app.place_controls import one_of, position
 
 if TYPE_CHECKING:
     from lens_core import HookedModel
 
 LAYER, HEAD, AT, VIEW = "layer", "head", "at", "view"
 _SEEN, _PAGE = "patching_seen", "patching_page"
+_SAME = "The same choice as a click in the map."
 
 
 def fresh(clean: str, corrupted: str) -> None:
@@ -40,46 +42,18 @@ def choose_cell(model: HookedModel, n_tokens: int, *, heads: bool) -> None:
     """Layer, position and, if asked for, head."""
     columns = st.columns(3 if heads else 2)
     with columns[0]:
-        _one_of("Layer (block)", LAYER, model.cfg.n_layers)
+        one_of("Layer (block)", LAYER, model.cfg.n_layers, help=_SAME)
     with columns[1]:
-        _position(n_tokens)
+        position(
+            "Patched position",
+            AT,
+            n_tokens,
+            empty="the first that differs",
+            help=f"Counted from 0. {_SAME}",
+        )
     if heads:
         with columns[2]:
-            _one_of("Head", HEAD, model.cfg.n_heads)
-
-
-def _one_of(label: str, key: str, count: int) -> None:
-    options, state = [str(n) for n in range(count)], st.session_state
-    if isinstance(state.get(key), int):
-        state[key] = str(state[key])  # a lesson gives numbers
-    if key in state and state[key] not in options:
-        del state[key]  # the lens lab has an embedding row, and models differ in size
-    st.selectbox(
-        label,
-        options,
-        key=key,
-        bind="query-params",
-        help="The same choice as a click in the map.",
-    )
-
-
-def _position(n_tokens: int) -> None:
-    state = st.session_state
-    if isinstance(state.get(AT), int) and state[AT] < 0:
-        state[AT] += n_tokens  # lessons count from the end
-    if state.get(AT) is not None and not 0 <= state[AT] < n_tokens:
-        state[AT] = None
-    st.number_input(
-        "Patched position",
-        min_value=0,
-        max_value=n_tokens - 1,
-        value=None,
-        step=1,
-        key=AT,
-        bind="query-params",
-        placeholder="the first that differs",
-        help="Counted from 0; the same choice as a click in the map.",
-    )
+            one_of("Head", HEAD, model.cfg.n_heads, help=_SAME)
 
 
 def take_position(at: int) -> None:
@@ -104,14 +78,4 @@ def choice(label: str, options: Mapping[str, str], key: str) -> str:
 
 def chosen(clean: str, corrupted: str, view: str) -> Settings:
     """The settings as all controls have them; a control that was never drawn has its default."""
-    state = st.session_state
-    standing: dict[str, Any] = {}
-    for name in Settings.__dataclass_fields__:
-        if state.get(name) is None:
-            continue
-        try:
-            Settings.of({name: state[name]})
-        except ValueError:
-            continue
-        standing[name] = state[name]
-    return Settings.of({**standing, "prompt": clean, "corrupted": corrupted, "view": view})
+    return Settings.standing(st.session_state, prompt=clean, corrupted=corrupted, view=view)

@@ -6,11 +6,11 @@ the clean one. ``at`` is the patched position; the answer is always read at the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 from app.answer_controls import FINAL
+from app.lab_settings import LabSettings
 
 PLACES, HEADS, ATTRIBUTION, MANY = (
     "layers and positions",
@@ -83,7 +83,7 @@ FAMILIES = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(LabSettings):
     """The lab's state. Field names are the names in the URL, and in lessons.
 
     Attributes:
@@ -128,40 +128,16 @@ class Settings:
     seed: int = 0
     bos: bool | None = None
 
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Settings:
-        """From texts as a URL or a lesson has them; names of other labs are passed over.
-
-        Raises ValueError for a value that the control does not have.
-        """
-        names = {field.name for field in fields(cls)}
-        given = {name: value for name, value in values.items() if name in names}
-        settings = cls(**{n: _typed(n, v) for n, v in given.items() if v is not None})
-        for name, allowed in CHOICES.items():
-            if getattr(settings, name) not in allowed:
-                raise ValueError(f"{name} is one of {', '.join(allowed)}, not {values[name]!r}")
-        return settings
-
-
-CHOICES: Mapping[str, Mapping[str, str]] = {
-    "view": VIEWS,
-    "site": SITES,
-    "part": PARTS,
-    "over": OVER,
-    "direction": DIRECTIONS,
-    "patch_with": PATCH_WITH,
-    "metric": METRICS,
-    "scale": SCALES,
-    "align": ALIGN,
-    "gradient": GRADIENTS,
-    "family": FAMILIES,
-}
-_WHOLE = ("layer", "at", "head", "n_pairs", "seed")
-
-
-def _typed(name: str, value: Any) -> Any:
-    if name in _WHOLE:
-        return int(value)
-    if name == "bos":
-        return value if isinstance(value, bool) else str(value).lower() in ("true", "1", "yes")
-    return str(value)
+    CHOICES: ClassVar = {
+        "view": VIEWS,
+        "site": SITES,
+        "part": PARTS,
+        "over": OVER,
+        "direction": DIRECTIONS,
+        "patch_with": PATCH_WITH,
+        "metric": METRICS,
+        "scale": SCALES,
+        "align": ALIGN,
+        "gradient": GRADIENTS,
+        "family": FAMILIES,
+    }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from app import answer_controls
 from app.lesson.state import granted
+from app.place_controls import one_of, position
 from app.tracing_lab.settings import KINDS, Settings
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 KIND, LAYER, AT = "kind", "layer", "at"
 _SEEN = "tracing_seen"
+_SAME = "The same choice as a click in a map."
 
 
 def fresh(prompt: str) -> None:
@@ -40,34 +42,11 @@ def choose_cell(model: HookedModel, n_tokens: int) -> None:
         persist_state="page",
         help="  \n".join(f"**{name}**: {what}" for name, what in KINDS.items()),
     )
-    options = [str(n) for n in range(model.cfg.n_layers)]
-    if isinstance(state.get(LAYER), int):
-        state[LAYER] = str(state[LAYER])  # a lesson gives numbers
-    if LAYER in state and state[LAYER] not in options:
-        del state[LAYER]  # the lens lab has an embedding row, and models differ in size
-    middle.selectbox(
-        "Layer (block)",
-        options,
-        key=LAYER,
-        bind="query-params",
-        persist_state="page",
-        help="The same choice as a click in a map.",
-    )
-    if isinstance(state.get(AT), int) and state[AT] < 0:
-        state[AT] += n_tokens  # lessons count from the end
-    if state.get(AT) is not None and not 0 <= state[AT] < n_tokens:
-        state[AT] = None
-    right.number_input(
-        "Position",
-        min_value=0,
-        max_value=n_tokens - 1,
-        value=None,
-        step=1,
-        key=AT,
-        bind="query-params",
-        placeholder="the subject's last",
-        help="Counted from 0; the same choice as a click in a map.",
-    )
+    with middle:
+        one_of("Layer (block)", LAYER, model.cfg.n_layers, help=_SAME)
+    with right:
+        said = f"Counted from 0. {_SAME}"
+        position("Position", AT, n_tokens, empty="the subject's last", help=said)
 
 
 def take_place(kind: str, layer: int, at: int) -> None:
@@ -83,14 +62,4 @@ def choice(label: str, options: Mapping[str, str], key: str) -> str:
 
 def chosen(prompt: str, subject: str) -> Settings:
     """The settings as all controls have them; a control that was never drawn has its default."""
-    state = st.session_state
-    standing: dict[str, Any] = {}
-    for name in Settings.__dataclass_fields__:
-        if state.get(name) is None:
-            continue
-        try:
-            Settings.of({name: state[name]})
-        except ValueError:
-            continue
-        standing[name] = state[name]
-    return Settings.of({**standing, "prompt": prompt, "subject": subject})
+    return Settings.standing(st.session_state, prompt=prompt, subject=subject)

@@ -6,11 +6,11 @@ restored position; the answer is always read at the last token.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 from app.answer_controls import FINAL
+from app.lab_settings import LabSettings
 
 ONE, MANY = "one fact", "many facts"
 VIEWS = {
@@ -40,7 +40,7 @@ METRICS = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(LabSettings):
     """The lab's state. Field names are the names in the URL, and in lessons.
 
     Attributes:
@@ -76,34 +76,10 @@ class Settings:
     n_facts: int = 20
     seed: int = 0
 
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Settings:
-        """From texts as a URL or a lesson has them; names of other labs are passed over.
-
-        Raises ValueError for a value that the control does not have.
-        """
-        names = {field.name for field in fields(cls)}
-        given = {name: value for name, value in values.items() if name in names}
-        settings = cls(**{n: _typed(n, v) for n, v in given.items() if v is not None})
-        for name, allowed in CHOICES.items():
-            if getattr(settings, name) not in allowed:
-                raise ValueError(f"{name} is one of {', '.join(allowed)}, not {values[name]!r}")
-        return settings
-
-
-CHOICES: Mapping[str, Mapping[str, str]] = {
-    "view": VIEWS,
-    "kind": KINDS,
-    "corruption": CORRUPTIONS,
-    "direction": DIRECTIONS,
-    "metric": METRICS,
-}
-_WHOLE = ("layer", "at", "samples", "window", "n_facts", "seed")
-
-
-def _typed(name: str, value: Any) -> Any:
-    if name in _WHOLE:
-        return int(value)
-    if name == "sigmas":
-        return float(value)
-    return str(value)
+    CHOICES: ClassVar = {
+        "view": VIEWS,
+        "kind": KINDS,
+        "corruption": CORRUPTIONS,
+        "direction": DIRECTIONS,
+        "metric": METRICS,
+    }
