@@ -1,6 +1,7 @@
 """A visitor at the attention lab, in a real browser."""
 
 import json
+import time
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -21,7 +22,6 @@ FOCUSED = """() => {
     return {role: node.getAttribute("role") ?? "", tag: node.tagName.toLowerCase(),
             label: node.getAttribute("aria-label") ?? "", text: (node.innerText ?? "").trim()};
 }"""
-MANY_TABS = 150
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +55,18 @@ def head(there, layer, number, n_heads=8):
 
 
 def tab_until(page, wanted):
-    for _ in range(MANY_TABS):
+    """Tab from element to element, round and round while the page may still be redrawn."""
+    passed: list[str] = []
+    give_up = time.monotonic() + PATIENCE_MS / 2000
+    while time.monotonic() < give_up:
         page.keyboard.press("Tab")
         here = page.evaluate(FOCUSED)
         if wanted(here):
             return here
-    raise AssertionError("the keyboard does not get there")
+        passed.append(here["label"] or here["text"][:30] or here["tag"])
+        if here["tag"] == "body":  # the end of a round
+            page.wait_for_selector('[data-test-script-state="notRunning"]')
+    raise AssertionError(f"the keyboard does not get there, but to {passed[-99:]}")
 
 
 def test_the_keyboard_alone_goes_from_a_prompt_to_a_head_s_ablation(visit, model):
