@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,8 @@ class LayerDiagnostic:
         write_fraction: share of the wanted change that the new weight writes for the key; 1 is all.
         key: Float [d_mlp]; value_before: what the weight gave for it, value_wanted: v*, and
             value_written: what the edited weight gives, Float [d_model] each.
+        z_error: of an edit spread over layers, the distance from z that is left after this layer
+            and those before it, as a share of the whole; NaN elsewhere.
     """
 
     request: int
@@ -63,6 +66,7 @@ class LayerDiagnostic:
     value_before: Float[Tensor, " d_model"]
     value_wanted: Float[Tensor, " d_model"]
     value_written: Float[Tensor, " d_model"]
+    z_error: float = math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +95,7 @@ class EditTrace:
             "weight_norm",
             "leverage",
             "write_fraction",
+            "z_error",
         ]
         rows = [[getattr(d, column) for column in columns] for d in self.diagnostics]
         return pd.DataFrame(rows, columns=columns)
