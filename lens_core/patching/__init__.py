@@ -24,9 +24,11 @@ from lens_core.patching.metrics import (
     probability,
     rank,
 )
-from lens_core.patching.paths import PathResult, path_patching
+from lens_core.patching.path_result import PathResult
+from lens_core.patching.paths import path_patching
 from lens_core.patching.result import SweepResult
 from lens_core.patching.sweeps import sweep
+from lens_core.patching.wires import WireEffects, head_inputs, senders_before, wire_effects
 
 __all__ = [
     "METRICS",
@@ -43,11 +45,13 @@ __all__ = [
     "PromptPair",
     "SweepResult",
     "Verification",
+    "WireEffects",
     "Write",
     "as_metric",
     "attribution_patching",
     "edge_attribution",
     "edge_effects",
+    "head_inputs",
     "kl",
     "log_probability",
     "logit",
@@ -58,6 +62,8 @@ __all__ = [
     "rank",
     "record_base",
     "run_cells",
+    "senders_before",
     "sweep",
     "verify",
+    "wire_effects",
 ]

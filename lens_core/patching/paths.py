@@ -30,54 +30,15 @@ from lens_core.patching.errors import PatchingError
 from lens_core.patching.groups import answers_of, as_pairs
 from lens_core.patching.metrics import Answers, Metric, as_metric, logit_difference
 from lens_core.patching.parts import Receiver, Sender, read_receivers, read_senders
-from lens_core.patching.result import Array, Direction, Scaled
+from lens_core.patching.path_result import PathResult
+from lens_core.patching.result import Array, Direction
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from lens_core import HookedModel
 
 _TOKENS_AT_ONCE = 1024
 # Parts by name, one or several that act together.
 Names = str | tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class PathResult(Scaled):
-    """Every sender with every receiver. Values are the metric, in its own unit.
-
-    NaN where no sender comes before a receiver. Scales and intervals as of `SweepResult`.
-
-    Attributes:
-        senders, receivers: names, several joined by " + ".
-        values: [sender, receiver, pair]; clean, corrupted: [pair], of the unpatched runs.
-        through_mlps: whether the MLPs in between passed the change on.
-    """
-
-    senders: tuple[str, ...]
-    receivers: tuple[str, ...]
-    direction: Direction
-    through_mlps: bool
-    metric: str
-    unit: str
-    values: Array
-    clean: Array
-    corrupted: Array
-    seed: int = 0
-
-    def to_frame(self) -> pd.DataFrame:
-        """One line a path; `low` and `high` are the normalised mean's interval over pairs."""
-        import pandas as pd
-
-        frame = pd.DataFrame(
-            list(product(self.senders, self.receivers)), columns=["sender", "receiver"]
-        )
-        frame["value"] = self.mean.ravel()
-        frame["normalised"] = self.normalised_mean.ravel()
-        if self.n_pairs > 1:
-            interval = self.interval()
-            frame["low"], frame["high"] = interval.low.ravel(), interval.high.ravel()
-        return frame
 
 
 def path_patching(
@@ -101,8 +62,7 @@ def path_patching(
         receivers: "2.0.q", "2.0.k", "2.0.v" (of grouped queries the key-value head), "mlp 2" or
             "logits"; a tuple reads together.
         positions: where the senders are patched; None: everywhere.
-        through_mlps: MLPs between sender and receiver pass the change on; else only the residual
-            stream does.
+        through_mlps: MLPs between sender and receiver pass the change on; else none does.
         direction: "noise" patches the clean run with the corrupted one, as in the paper.
         on_step: called with the number of paths done and of all; raise in it to cancel.
 
@@ -114,30 +74,21 @@ def path_patching(
         >>> from lens_core.patching import prompt_pair
         >>> model = HookedModel.from_pretrained("glass-induction")
         >>> pair = prompt_pair(model, "fox owl bee fox", "cat owl bee fox", " owl", " bee")
-        >>> found = path_patching(model, pair, ["0.0", "1.1"], ["logits"])
-        >>> found.values.shape
+        >>> path_patching(model, pair, ["0.0", "1.1"], ["logits"]).values.shape
         (2, 1, 1)
     """
     measure = as_metric(metric)
-    all_pairs = as_pairs(pairs, measure)
-    if direction not in ("denoise", "noise"):
-        raise PatchingError(f'The direction is "denoise" or "noise", not {direction!r}.')
-    if any(not pair.same_length or any(pair.padding) for pair in all_pairs):
-        raise PatchingError("Path patching needs pairs of equal length, without padding.")
-    _check_held(model, through_mlps)
+    all_pairs = _checked(model, as_pairs(pairs, measure), direction, through_mlps)
     sending, reading = read_senders(model, senders), read_receivers(model, receivers)
     values = np.full((len(sending), len(reading), len(all_pairs)), np.nan)
     unpatched = np.full((2, len(all_pairs)), np.nan)
     for number, pair in enumerate(all_pairs):
         runs = _Runs.of(model, pair, measure, direction, positions, through_mlps, reading)
         unpatched[:, number] = runs.unpatched
-        size = max(1, _TOKENS_AT_ONCE // runs.base.tokens.shape[1])
-        for begin in range(0, len(sending), size):
-            part = sending[begin : begin + size]
-            values[begin : begin + size, :, number] = runs.paths(part, reading, memory_gb)
+        for some in _batches(len(sending), len(pair.clean)):
+            values[some, :, number] = runs.paths(sending[some], reading, memory_gb)
             if on_step is not None:
-                done = number * len(sending) + begin + len(part)
-                on_step(done * len(reading), len(all_pairs) * len(sending) * len(reading))
+                on_step((number * len(sending) + some.stop) * len(reading), values.size)
     return PathResult(
         senders=tuple(_joined(name) for name in senders),
         receivers=tuple(_joined(name) for name in receivers),
@@ -151,7 +102,13 @@ def path_patching(
     )
 
 
-def _check_held(model: HookedModel, through_mlps: bool) -> None:
+def _checked(
+    model: HookedModel, pairs: Sequence[PromptPair], direction: str, through_mlps: bool
+) -> Sequence[PromptPair]:
+    if direction not in ("denoise", "noise"):
+        raise PatchingError(f'The direction is "denoise" or "noise", not {direction!r}.')
+    if any(not pair.same_length or any(pair.padding) for pair in pairs):
+        raise PatchingError("Path patching needs pairs of equal length, without padding.")
     for layer in range(model.cfg.n_layers):
         for site in ("z",) if through_mlps else ("z", "mlp_out"):
             if not model.has_site(site, layer):
@@ -159,6 +116,12 @@ def _check_held(model: HookedModel, through_mlps: bool) -> None:
                     f"Layer {layer} of {model.cfg.name} cannot be held still: it has no {site} "
                     f"({model.why_missing(site, layer)})."
                 )
+    return pairs
+
+
+def _batches(n_senders: int, n_pos: int) -> list[slice]:
+    size = max(1, _TOKENS_AT_ONCE // n_pos)
+    return [slice(i, min(i + size, n_senders)) for i in range(0, n_senders, size)]
 
 
 def _joined(names: Names) -> str:

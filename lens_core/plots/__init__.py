@@ -20,6 +20,7 @@ from lens_core.plots.quantities import (
 )
 from lens_core.plots.template import template
 from lens_core.plots.tokens import plotly_text, visible
+from lens_core.plots.wires import wire_graph, wire_label
 
 __all__ = [
     "DARK",
@@ -44,4 +45,6 @@ __all__ = [
     "trajectories",
     "visible",
     "waterfall",
+    "wire_graph",
+    "wire_label",
 ]
