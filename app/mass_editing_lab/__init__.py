@@ -1,0 +1,1 @@
+"""The lab of mass editing: many facts at once, and whether locating helps."""
