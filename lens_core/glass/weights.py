@@ -77,7 +77,7 @@ def with_edits(model: HookedModel, edits: Iterable[WeightEdit]) -> HookedModel:
         table[place] = edit.value
         if not math.isclose(weight_of(edited, edit.name, edit.index), edit.value, rel_tol=1e-2):
             raise InterventionError(f"{edit.name} of {model.cfg.name} cannot be set one by one.")
-    return edited
+    return edited.edited(model.standing, name=model.cfg.name)
 
 
 @torch.no_grad()

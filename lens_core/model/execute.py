@@ -127,6 +127,7 @@ def _prepare(model: HookedModel, request: Request, tokens: Tensor) -> Run:
         stop=stop,
         grad=request.grad,
         copied=model.spec.copied,
+        standing=model._standing_terms,
     )
 
 
@@ -168,7 +169,7 @@ def plan_interventions(
         frame = Frame(sizes | site_sizes(model, edit.site, layer), shape[1], n_total)
         if edit.op == "low_rank":
             assert layer is not None
-            d_in, d_out = _projection_sizes(model, edit, layer)
+            d_in, d_out = model._projection_sizes(edit.site, layer)
             bound = BoundLowRank(edit, frame, d_in, d_out)
             run.low_rank.setdefault((edit.site, layer), []).append(bound)
         else:
@@ -190,22 +191,6 @@ def _check_reached(edit: Intervention, layer: int | None, run: Run) -> None:
         missed = layer < run.start or (run.stop is not None and layer >= run.stop)
     if missed:
         raise InterventionError(f"{edit}: this run starts after it or stops before it.")
-
-
-def _projection_sizes(model: HookedModel, edit: Intervention, layer: int) -> tuple[int, int]:
-    spec, cfg = model.spec.layers[layer], model.cfg
-    part = {"mlp_out": "w_out", "attn_out": "w_o", "mlp_pre": "w_in", "mlp_gate": "w_gate"}[
-        edit.site
-    ]
-    if getattr(spec, part) is None:
-        raise InterventionError(f"{edit}: {cfg.name} has no projection of its own there.")
-    sizes = {
-        "w_out": (spec.d_mlp or 0, cfg.d_model),
-        "w_o": (cfg.n_heads * cfg.d_head, cfg.d_model),
-        "w_in": (cfg.d_model, spec.d_mlp or 0),
-        "w_gate": (cfg.d_model, spec.d_mlp or 0),
-    }
-    return sizes[part]
 
 
 def _plan_records(model: HookedModel, run: Run, names: Iterable[SiteName] | str | None) -> None:

@@ -42,7 +42,7 @@ def generate(
             f"that {model.cfg.name} reads; ask for at most {max(n_ctx - prompt.shape[1], 0)}."
         )
     mask = check_mask(model, prompt, attention_mask)
-    run = Run(batch=prompt.shape[0], copied=model.spec.copied)
+    run = Run(batch=prompt.shape[0], copied=model.spec.copied, standing=model._standing_terms)
     plan_interventions(model, run, interventions, prompt.shape, n_total)
     sampler = torch.Generator().manual_seed(seed)
     eos = getattr(model.tokenizer, "eos_token_id", None) if stop_at_eos else None

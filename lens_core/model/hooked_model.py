@@ -23,6 +23,7 @@ from lens_core.interventions.edit import Intervention
 from lens_core.model import loading
 from lens_core.model.cache import ActivationCache
 from lens_core.model.config import ModelConfig, read_config
+from lens_core.model.edited import Edited
 from lens_core.model.errors import UnknownSiteError, UnsupportedModelError
 from lens_core.model.execute import Request, execute
 from lens_core.model.families import discover
@@ -47,7 +48,7 @@ _AMBIENT: ContextVar[tuple[tuple[int, Intervention], ...]] = ContextVar(
 )
 
 
-class HookedModel(Tokenization, Weights, Pieces):
+class HookedModel(Tokenization, Weights, Pieces, Edited):
     """See the module's docstring; make one with `from_pretrained` or `from_hf`.
 
     Attributes:

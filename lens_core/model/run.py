@@ -7,7 +7,7 @@ without a lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -16,7 +16,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from lens_core.interventions.bind import BoundLowRank
 from lens_core.model.sites import SiteKey
 
 Place = tuple[str, int | None]
@@ -47,6 +46,16 @@ class SiteEdit(Protocol):
         """Edit `x` (which the run owns), whose first position is the absolute one `offset`."""
 
 
+class ProjectionEdit(Protocol):
+    """An edit of one projection: what it is called in reports, and whether it was reached."""
+
+    edit: Any
+    applied: bool
+
+    def apply(self, x: Tensor, y: Tensor, offset: int) -> Tensor:
+        """`y` plus the edit's term; `x` and `y` are [batch, pos, ...], input and output."""
+
+
 @dataclass
 class Visit:
     """What to do when a site is reached."""
@@ -60,7 +69,8 @@ class Run:
 
     Attributes:
         plan: what to do at which site.
-        low_rank: edits of projections, by the site that the projection feeds.
+        low_rank: edits of projections, by the site that the projection feeds; first those that
+            stand in the model, as if its weights were other ones.
         cache: what was recorded.
         batch: rows; some families flatten rows and positions, and taps must undo that.
         offset: absolute position of the first token of the current forward pass.
@@ -100,12 +110,15 @@ class Run:
         grad: bool = False,
         copied: frozenset[str] = frozenset(),
         head_input: Tensor | None = None,
+        standing: Mapping[Place, ProjectionEdit] | None = None,
     ) -> None:
         self.batch, self.offset = batch, 0
         self.start, self.resid, self.stop = start, resid, stop
         self.grad, self.copied, self.head_input = grad, copied, head_input
         self.plan: dict[Place, Visit] = {}
-        self.low_rank: dict[Place, list[BoundLowRank]] = {}
+        self.low_rank: dict[Place, list[ProjectionEdit]] = {
+            place: [term] for place, term in (standing or {}).items()
+        }
         self.softmax_layers: set[int | None] = set()
         self.enter: Callable[[int, Tensor], Tensor] | None = None
         self.narrow = False
@@ -179,7 +192,7 @@ class Run:
             return x
         return self.visit(site, layer, x.transpose(1, 2)).transpose(1, 2)
 
-    def bound_edits(self) -> Iterator[SiteEdit | BoundLowRank]:
+    def bound_edits(self) -> Iterator[SiteEdit | ProjectionEdit]:
         """Every intervention of this run."""
         for todo in self.plan.values():
             yield from todo.edits

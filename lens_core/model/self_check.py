@@ -16,7 +16,7 @@ from lens_core.interventions.ops import noise
 from lens_core.model.cache import ActivationCache
 from lens_core.model.execute import site_sizes
 from lens_core.model.probe import probe_tokens
-from lens_core.model.run import active
+from lens_core.model.run import Run, active
 from lens_core.model.sites import SITES, SiteKey
 from lens_core.model.weights import expand_kv
 
@@ -67,11 +67,13 @@ def self_check(model: HookedModel, reference: Tensor | None) -> SelfCheckReport:
     """Check a model.
 
     Args:
-        reference: logits of the probe tokens without taps; None: run with idle taps.
+        reference: logits of the probe tokens without taps; None: run with taps that do nothing
+            but the model's standing edits.
     """
     tokens = probe_tokens(model.W_E.shape[0], model.cfg.device)
     if reference is None:
-        with active(None):
+        standing = Run(batch=tokens.shape[0], standing=model._standing_terms)
+        with active(None if standing.idle else standing):
             reference = model.hf_model(input_ids=tokens, use_cache=False).logits
     logits, cache = model.run_with_cache(tokens)
     checks = [

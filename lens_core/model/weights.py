@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lens_core.model.blocks import split_qkv
+from lens_core.model.edited import PROJECTIONS
 from lens_core.model.errors import UnknownSiteError, UnsupportedModelError
 from lens_core.model.factored import FactoredMatrix
 from lens_core.model.spec import FusedQKV, LayerSpec, module_at
@@ -20,6 +21,9 @@ from lens_core.model.spec import FusedQKV, LayerSpec, module_at
 if TYPE_CHECKING:
     from lens_core.model.config import ModelConfig
     from lens_core.model.spec import ModelSpec
+
+
+_SITES = {part: site for site, part in PROJECTIONS.items()}
 
 
 class LayerWeights:
@@ -59,6 +63,10 @@ class Weights:
     hf_model: nn.Module
     spec: ModelSpec
     cfg: ModelConfig
+
+    if TYPE_CHECKING:
+
+        def _standing_delta(self, site: str, layer: int) -> Tensor | None: ...
 
     def _per_layer(self, name: str, read: Callable[[int], Tensor]) -> LayerWeights:
         return LayerWeights(name, self.cfg.n_layers, read)
@@ -128,7 +136,7 @@ class Weights:
     def W_O(self) -> LayerWeights:
         """By layer: Float[Tensor, "head d_head d_model"]."""
         heads, width = self.cfg.n_heads, self.cfg.d_head
-        return self._per_layer("W_O", lambda n: self._matrix(n, "w_o").reshape(heads, width, -1))
+        return self._per_layer("W_O", lambda n: self._weight(n, "w_o").reshape(heads, width, -1))
 
     @property
     def b_O(self) -> LayerWeights:
@@ -138,7 +146,7 @@ class Weights:
     @property
     def W_in(self) -> LayerWeights:
         """By layer: Float[Tensor, "d_model d_mlp"]; in gated MLPs the linear branch."""
-        return self._per_layer("W_in", lambda n: self._half(n, "w_in", self._matrix(n, "w_in")))
+        return self._per_layer("W_in", lambda n: self._weight(n, "w_in"))
 
     @property
     def b_in(self) -> LayerWeights:
@@ -148,9 +156,7 @@ class Weights:
     @property
     def W_gate(self) -> LayerWeights:
         """By layer, in gated MLPs: Float[Tensor, "d_model d_mlp"], before the non-linearity."""
-        return self._per_layer(
-            "W_gate", lambda n: self._half(n, "w_gate", self._matrix(n, "w_gate"))
-        )
+        return self._per_layer("W_gate", lambda n: self._weight(n, "w_gate"))
 
     @property
     def b_gate(self) -> LayerWeights:
@@ -160,7 +166,7 @@ class Weights:
     @property
     def W_out(self) -> LayerWeights:
         """By layer: Float[Tensor, "d_mlp d_model"]."""
-        return self._per_layer("W_out", lambda n: self._matrix(n, "w_out"))
+        return self._per_layer("W_out", lambda n: self._weight(n, "w_out"))
 
     @property
     def b_out(self) -> LayerWeights:
@@ -203,16 +209,19 @@ class Weights:
             )
         return module_at(block, path)
 
-    def _matrix(self, layer: int, part: str) -> Tensor:
-        return as_matrix(self._module(layer, part))
+    def _weight(self, layer: int, part: str) -> Tensor:
+        """A projection as [d_in, d_out], with the edits that stand in this model."""
+        matrix = self._half(layer, part, as_matrix(self._module(layer, part)))
+        delta = self._standing_delta(_SITES[part], layer)
+        return matrix if delta is None else matrix + delta.to(matrix.device, matrix.dtype)
 
     def _bias(self, layer: int, part: str) -> Tensor:
         return as_bias(self._module(layer, part))
 
     def _half(self, layer: int, part: str, tensor: Tensor) -> Tensor:
-        """The half of a fused gate and linear branch that is meant."""
+        """The half of a fused gate and linear branch that is meant; else all of it."""
         order = self.spec.layers[layer].fused_gate
-        if order is None:
+        if order is None or part not in ("w_in", "w_gate"):
             return tensor
         first, last = tensor.chunk(2, dim=-1)
         return first if (part == "w_gate") == (order == "gate first") else last

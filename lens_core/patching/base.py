@@ -76,7 +76,7 @@ def record_base(
         )
     tokens = model._as_tokens(tokens)
     mask = check_mask(model, tokens, attention_mask)
-    run = Run(batch=tokens.shape[0], copied=model.spec.copied)
+    run = Run(batch=tokens.shape[0], copied=model.spec.copied, standing=model._standing_terms)
     plan_interventions(model, run, interventions, tokens.shape, tokens.shape[1])
     n_layers = model.cfg.n_layers
     for layer in range(n_layers):
