@@ -23,12 +23,13 @@ from lens_core.model.sites import SITES
 from lens_core.patching.alignment import PromptPair
 from lens_core.patching.cells import Cell, Place, chosen_indices
 from lens_core.patching.errors import PatchingError
-from lens_core.patching.groups import Group, answers_of, as_pairs, group_pairs
-from lens_core.patching.metrics import Metric, as_metric, logit_difference
-from lens_core.patching.plan import Choice, Plan, make_plan
+from lens_core.patching.groups import Group, answers_of, as_pairs
+from lens_core.patching.metrics import as_metric, logit_difference
+from lens_core.patching.plan import Choice, Choices
+from lens_core.patching.question import MetricLike, Question, prepare
 from lens_core.patching.result import Array, Direction, Label, SweepResult
-from lens_core.patching.sources import Other, aligned
-from lens_core.patching.sweeps import patched_values, token_texts
+from lens_core.patching.sources import Filling, Other, aligned
+from lens_core.patching.sweeps import patched_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from lens_core import HookedModel
 
 _PAIRS_AT_ONCE = 16
-MetricLike = Metric | str | Callable[[Tensor], Tensor]
 
 
 def attribution_patching(
@@ -79,35 +79,17 @@ def attribution_patching(
         raise PatchingError(
             "Attribution patching takes the pattern in place of scores, and 0 or more ig_steps."
         )
-    measure = as_metric(metric)
-    all_pairs = as_pairs(pairs, measure)
-    groups = group_pairs(all_pairs, direction, model.cfg.device)
-    plan = make_plan(model, groups, site, layers, positions, heads, neurons, keys)
-    values = np.full((plan.n_cells, len(all_pairs)), np.nan)
-    unpatched = np.full((2, len(all_pairs)), np.nan)  # of the patched run, and of the other
-    for group in (part for whole in groups for part in _parts(whole)):
-        own = [all_pairs[i] for i in group.pairs]
-        products, runs = _products(model, group, own, plan.places, measure, direction, ig_steps)
+    choices = Choices(layers, positions, heads, neurons, keys)
+    asked = prepare(model, pairs, site, choices, direction, metric)
+    values = np.full((asked.plan.n_cells, len(asked.pairs)), np.nan)
+    unpatched = np.full((2, len(asked.pairs)), np.nan)  # of the patched run, and of the other
+    for group in (part for whole in asked.groups for part in _parts(whole)):
+        products, runs = _products(asked, group, ig_steps)
         unpatched[:, list(group.pairs)] = runs
-        index, cells = plan.cells(group)
-        for number, cell in zip(index, cells, strict=True):
-            pair = group.pairs[cell.row]
-            values[number, pair] = runs[0, cell.row] + _estimate(cell, products)
-    clean, corrupted = unpatched[::-1] if direction == "denoise" else unpatched
-    return SweepResult(
-        site=site,
-        patch_with="other run",
-        direction=direction,
-        metric=measure.name,
-        unit=measure.unit,
-        axes=plan.axes,
-        labels=plan.labels,
-        values=values.reshape(*plan.shape, len(all_pairs)),
-        clean=clean,
-        corrupted=corrupted,
-        token_texts=token_texts(model, groups[0].tokens[0]),
-        seed=0,
-    )
+        for number, cell in zip(*asked.plan.cells(group), strict=True):
+            estimate = runs[0, cell.row] + _estimate(cell, products)
+            values[number, group.pairs[cell.row]] = estimate
+    return asked.result(values, unpatched[::-1] if direction == "denoise" else unpatched)
 
 
 def _parts(group: Group) -> Iterator[Group]:
@@ -127,28 +109,21 @@ def _parts(group: Group) -> Iterator[Group]:
         )
 
 
-def _products(
-    model: HookedModel,
-    group: Group,
-    pairs: Sequence[PromptPair],
-    places: Sequence[Place],
-    measure: Metric,
-    direction: Direction,
-    ig_steps: int,
-) -> tuple[dict[Place, Array], Array]:
+def _products(asked: Question, group: Group, ig_steps: int) -> tuple[dict[Place, Array], Array]:
     """Step times gradient at each place, summed over the entries that are patched together.
 
     Returns:
         [row, ...] without a last axis of d_model, d_head or d_vocab, and the metric of the patched
         run and of the other, [2, row].
     """
+    model, places, measure = asked.model, asked.plan.places, asked.measure
     names = [*places, ("resid_pre", 0)]
     last, cache = model.run_with_cache(group.other.tokens, names, attention_mask=group.other.mask)
     base_logits, base = model.run_with_cache(
         group.tokens, names, attention_mask=group.mask, grad=True
     )
-    clean = last[:, -1] if direction == "denoise" else base_logits[:, -1].detach()
-    answers, columns = answers_of(pairs, measure, clean)
+    clean = last[:, -1] if asked.direction == "denoise" else base_logits[:, -1].detach()
+    answers, columns = answers_of([asked.pairs[i] for i in group.pairs], measure, clean)
 
     def metric_of(logits: Tensor) -> Tensor:
         seen = logits[:, -1]
@@ -269,21 +244,15 @@ def verify(
     all_pairs = as_pairs(pairs, measure)
     if measure.name != estimate.metric or len(all_pairs) != estimate.n_pairs:
         raise PatchingError("Verify an estimate with the pairs and the metric that it was made of.")
-    groups = group_pairs(all_pairs, estimate.direction, model.cfg.device)
-    plan = _plan_of(model, groups, estimate)
+    asked = prepare(
+        model, all_pairs, estimate.site, _choices_of(estimate), estimate.direction, measure
+    )
+    plan = asked.plan
     before = estimate.corrupted if estimate.direction == "denoise" else estimate.clean
     effects = (estimate.values.reshape(plan.n_cells, -1) - before).mean(-1)
     numbers, chosen = _choose(effects, top, random, seed)
     values, _ = patched_values(
-        model,
-        all_pairs,
-        groups,
-        plan,
-        measure,
-        direction=estimate.direction,
-        memory_gb=memory_gb,
-        on_step=on_step,
-        only=set(numbers),
+        asked, Filling(), memory_gb=memory_gb, on_step=on_step, only=set(numbers)
     )
     where = np.unravel_index(numbers, plan.shape) if plan.shape else ()
     labels: list[Any] = [
@@ -299,13 +268,10 @@ def verify(
     )
 
 
-def _plan_of(model: HookedModel, groups: Sequence[Group], result: SweepResult) -> Plan:
-    """The plan that a result was made by."""
+def _choices_of(result: SweepResult) -> Choices:
+    """What a result was made with."""
     has_heads = len(SITES[result.site].axes) == 4
-    return make_plan(
-        model,
-        groups,
-        result.site,
+    return Choices(
         result.labels.get("layer"),
         result.labels.get("position", "all"),
         result.labels.get("head", "all" if has_heads else None),

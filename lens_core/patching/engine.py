@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -101,29 +101,19 @@ def run_cells(
         >>> run_cells(base, cells, source, lambda logits, _: logits[:, 7]).shape
         torch.Size([2])
     """
-    model = base.model
-    n_layers, n_pos = model.cfg.n_layers, base.tokens.shape[1]
-    check_writes(model, cells, sources, base.tokens.shape)
+    n_layers, n_pos = base.model.cfg.n_layers, base.tokens.shape[1]
+    check_writes(base.model, cells, sources, base.tokens.shape)
     able = abilities(base)
-    grows = able.grows and base.mask is None
     values = torch.full((len(cells),), torch.nan)
     live = [i for i, cell in enumerate(cells) if reaches_answer(cell, n_layers, n_pos)]
-    head = _Head(model, base, columns)
+    head = _Head(base.model, base, columns)
     _read_unchanged(cells, sorted(set(range(len(cells))) - set(live)), base, head, read, values)
-    chunks = plan_chunks(
-        model.cfg,
-        {i: (start_layer(cells[i], n_layers), start_position(cells[i], n_pos)) for i in live},
-        n_pos,
-        grows=grows,
-        resumes=able.resumes,
-        memory_gb=memory_gb,
-    )
     done = len(cells) - len(live)
     if on_step is not None and done:
         on_step(done, len(cells))
     with torch.no_grad():
-        for chunk in chunks:
-            logits = _run_chunk(base, chunk, cells, sources, head, grows)
+        for chunk in _batches(base, cells, live, able, memory_gb):
+            logits = _run_chunk(base, chunk, cells, sources, head, able.grows)
             index = torch.tensor(chunk.cells)
             values[index] = read(logits, index).float().cpu()
             done += len(chunk.cells)
@@ -132,8 +122,25 @@ def run_cells(
     return values
 
 
+def _batches(
+    base: Base, cells: Sequence[Cell], live: list[int], able: Abilities, memory_gb: float | None
+) -> list[Chunk]:
+    """The cells that are live, in batches."""
+    n_layers, n_pos = base.model.cfg.n_layers, base.tokens.shape[1]
+    return plan_chunks(
+        base.model.cfg,
+        {i: (start_layer(cells[i], n_layers), start_position(cells[i], n_pos)) for i in live},
+        n_pos,
+        grows=able.grows,
+        resumes=able.resumes,
+        memory_gb=memory_gb,
+    )
+
+
 def abilities(base: Base) -> Abilities:
     """Which of the engine's short cuts a model's code allows; tried once a model.
+
+    Rows of padded prompts have masks of their own, so one row's does not serve another.
 
     Raises:
         PatchingError: its layers cannot even be resumed one batch at a time.
@@ -142,7 +149,8 @@ def abilities(base: Base) -> Abilities:
     if model not in _ABILITIES:
         tokens = probe_tokens(model.cfg.d_vocab, model.cfg.device)
         _ABILITIES[model] = _try(record_base(model, tokens))
-    return _ABILITIES[model]
+    found = _ABILITIES[model]
+    return found if base.mask is None else replace(found, grows=False)
 
 
 def _try(base: Base) -> Abilities:
@@ -222,9 +230,7 @@ def _run_chunk(
     model = base.model
     device = base.tokens.device
     rows = torch.tensor([cells[i].row for i in chunk.cells], device=device)
-    run = Run(
-        start=max(chunk.layers[0], 0), copied=model.spec.copied, standing=model._standing_terms
-    )
+    run = Run(start=max(chunk.layers[0], 0), copied=model.spec.copied)
     run.offset = chunk.first
     after = _plan_writes(run, [cells[i] for i in chunk.cells], sources)
     past = PrefixCache(base, chunk.first) if chunk.first else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 Choice = Literal["each", "all"] | Sequence[Label]
 Options = Sequence[tuple[Label | None, tuple[int, ...] | None]]
 _ALL: Options = ((None, None),)
+
+
+class Choices(NamedTuple):
+    """What is swept along each axis, as `sweep` is told."""
+
+    layers: Sequence[Label] | None = None
+    positions: Choice = "each"
+    heads: Choice | None = None
+    neurons: Choice | None = None
+    keys: Choice | None = None
 
 
 @dataclass(frozen=True)
@@ -106,17 +116,8 @@ class Plan:
         return np.array(index, dtype=int), cells
 
 
-def make_plan(
-    model: HookedModel,
-    groups: Sequence[Group],
-    site: str,
-    layers: Sequence[Label] | None,
-    positions: Choice,
-    heads: Choice | None,
-    neurons: Choice | None,
-    keys: Choice | None,
-) -> Plan:
-    """The axes of a sweep; arguments as of `sweep`.
+def make_plan(model: HookedModel, groups: Sequence[Group], site: str, choices: Choices) -> Plan:
+    """The axes of a sweep.
 
     Raises:
         PatchingError: a choice that the site or the prompts do not have.
@@ -125,6 +126,7 @@ def make_plan(
         raise PatchingError(
             f"{model.cfg.name} has no site {site!r}; it has {', '.join(model.sites)}."
         )
+    layers, positions, heads, neurons, keys = choices
     axes, has = SITES[site].axes, model.sites[site]
     if has is None and layers is not None:
         raise PatchingError(f"{site} exists once in a model; leave out layers.")

@@ -33,27 +33,34 @@ class Other:
     position: Int[Tensor, "row base_pos"]
 
 
+@dataclass(frozen=True, eq=False)
+class Filling:
+    """What patches put in.
+
+    Attributes:
+        reference: prompts that means are taken over and resampled activations come from.
+        noise_std: standard deviation of the noise, in multiples of the site's own.
+        seed: of noise and draws.
+    """
+
+    kind: PatchWith = "other run"
+    reference: Sequence[Int[Tensor, "1 pos"]] = ()
+    noise_std: float = 1.0
+    seed: int = 0
+
+
 def make_sources(
-    base: Base,
-    other: Other,
-    cache: ActivationCache,
-    places: Sequence[Place],
-    kind: PatchWith,
-    reference: Sequence[Int[Tensor, "1 pos"]],
-    noise_std: float,
-    seed: int,
+    base: Base, other: Other, cache: ActivationCache, places: Sequence[Place], filling: Filling
 ) -> Sources:
     """For each place, what each row of the base is patched with.
 
     Args:
         cache: of the other runs, with all the places in it.
-        reference: prompts that means are taken over and resampled activations come from.
-        noise_std: standard deviation of the noise, in multiples of the site's own.
 
     Raises:
         PatchingError: too few reference prompts, or of the wrong length, or an unknown kind.
     """
-    model = base.model
+    model, kind, reference = base.model, filling.kind, filling.reference
     if kind == "other run":
         return {place: aligned(cache[place], place[0], other) for place in places}
     own = model.run_with_cache(
@@ -62,11 +69,13 @@ def make_sources(
     if kind == "zero":
         return {place: torch.zeros_like(own[place]) for place in places}
     if kind == "noise":
-        return {place: _noised(own[place], place, noise_std, seed) for place in places}
+        return {
+            place: _noised(own[place], place, filling.noise_std, filling.seed) for place in places
+        }
     if kind == "mean":
         return _means(base, places, reference)
     if kind == "resample":
-        return _resampled(base, places, reference, seed)
+        return _resampled(base, places, reference, filling.seed)
     raise PatchingError(
         f'Patch with "other run", "zero", "mean", "resample" or "noise", not {kind!r}.'
     )

@@ -9,6 +9,7 @@ suffice, neither alone is missed (Heimersheim and Nanda 2024).
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,14 +18,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lens_core.patching.alignment import PromptPair
-from lens_core.patching.base import record_base
-from lens_core.patching.cells import Cell
+from lens_core.patching.base import Base, record_base
+from lens_core.patching.cells import Cell, Sources
 from lens_core.patching.engine import OnStep, run_cells
-from lens_core.patching.groups import Group, answers_of, as_pairs, group_pairs
-from lens_core.patching.metrics import Answers, Metric, as_metric, logit_difference
-from lens_core.patching.plan import Choice, Plan, make_plan
+from lens_core.patching.groups import Group, answers_of
+from lens_core.patching.metrics import Answers, Metric, logit_difference
+from lens_core.patching.plan import Choice, Choices
+from lens_core.patching.question import MetricLike, Question, prepare
 from lens_core.patching.result import Array, Direction, Label, PatchWith, SweepResult
-from lens_core.patching.sources import make_sources
+from lens_core.patching.sources import Filling, make_sources
 
 if TYPE_CHECKING:
     from lens_core import HookedModel
@@ -42,7 +44,7 @@ def sweep(
     keys: Choice | None = None,
     patch_with: PatchWith = "other run",
     direction: Direction = "denoise",
-    metric: Metric | str | Callable[[Tensor], Tensor] = logit_difference,
+    metric: MetricLike = logit_difference,
     reference: Sequence[Int[Tensor, "1 pos"]] | None = None,
     noise_std: float = 1.0,
     memory_gb: float | None = None,
@@ -82,54 +84,19 @@ def sweep(
         >>> sweep(model, pair, "resid_pre", metric="logit").axes
         ('layer', 'position')
     """
-    measure = as_metric(metric)
-    all_pairs = as_pairs(pairs, measure)
-    groups = group_pairs(all_pairs, direction, model.cfg.device)
-    plan = make_plan(model, groups, site, layers, positions, heads, neurons, keys)
-    values, unpatched = patched_values(
-        model,
-        all_pairs,
-        groups,
-        plan,
-        measure,
-        direction=direction,
-        patch_with=patch_with,
-        prompts=_reference(all_pairs, reference, model.cfg.device),
-        noise_std=noise_std,
-        memory_gb=memory_gb,
-        on_step=on_step,
-        seed=seed,
-    )
-    return SweepResult(
-        site=site,
-        patch_with=patch_with,
-        direction=direction,
-        metric=measure.name,
-        unit=measure.unit,
-        axes=plan.axes,
-        labels=plan.labels,
-        values=values.reshape(*plan.shape, len(all_pairs)),
-        clean=unpatched[0],
-        corrupted=unpatched[1],
-        token_texts=token_texts(model, groups[0].tokens[0]),
-        seed=seed,
-    )
+    choices = Choices(layers, positions, heads, neurons, keys)
+    asked = prepare(model, pairs, site, choices, direction, metric)
+    filling = Filling(patch_with, asked.texts(reference), noise_std, seed)
+    values, unpatched = patched_values(asked, filling, memory_gb=memory_gb, on_step=on_step)
+    return asked.result(values, unpatched, patch_with, seed)
 
 
 def patched_values(
-    model: HookedModel,
-    pairs: Sequence[PromptPair],
-    groups: Sequence[Group],
-    plan: Plan,
-    measure: Metric,
+    asked: Question,
+    filling: Filling,
     *,
-    direction: Direction,
-    patch_with: PatchWith = "other run",
-    prompts: Sequence[Tensor] = (),
-    noise_std: float = 1.0,
     memory_gb: float | None = None,
     on_step: OnStep | None = None,
-    seed: int = 0,
     only: Container[int] | None = None,
 ) -> tuple[Array, Array]:
     """The metric of every cell of a plan, [cell, pair], and of the two unpatched runs, [2, pair].
@@ -137,39 +104,24 @@ def patched_values(
     Args:
         only: the numbers of the cells to run; the others stay NaN.
     """
-    n_cells = plan.n_cells if only is None else sum(i in only for i in range(plan.n_cells))
-    steps = _Steps(on_step, n_cells * len(pairs))
-    values = np.full((plan.n_cells, len(pairs)), np.nan)
-    unpatched = np.full((2, len(pairs)), np.nan)
-    for group in groups:
-        base = record_base(model, group.tokens, attention_mask=group.mask)
-        last, cache = model.run_with_cache(
-            group.other.tokens,
-            plan.places,
-            attention_mask=group.other.mask,
-            last_logits_only=plan.site != "logits",
-        )
-        runs = (last[:, -1], base.logits)
-        clean, corrupted = runs if direction == "denoise" else runs[::-1]
-        answers, columns = answers_of([pairs[i] for i in group.pairs], measure, clean)
+    n_cells, n_pairs = asked.plan.n_cells, len(asked.pairs)
+    n_run = n_cells if only is None else sum(i in only for i in range(n_cells))
+    steps = _Steps(on_step, n_run * n_pairs)
+    values = np.full((n_cells, n_pairs), np.nan)
+    unpatched = np.full((2, n_pairs), np.nan)
+    for group in asked.groups:
+        base, sources, (clean, corrupted) = _runs_of(asked, group, filling)
+        own = [asked.pairs[i] for i in group.pairs]
+        answers, columns = answers_of(own, asked.measure, clean)
         for side, logits in enumerate((clean, corrupted)):
             seen = logits if columns is None else logits[:, columns]
-            unpatched[side, list(group.pairs)] = measure(seen, answers).cpu()
-        index, cells = plan.cells(group, only)
+            unpatched[side, list(group.pairs)] = asked.measure(seen, answers).cpu()
+        index, cells = asked.plan.cells(group, only)
         found = run_cells(
             base,
             cells,
-            make_sources(
-                base,
-                group.other,
-                cache,
-                plan.places,
-                patch_with,
-                prompts,
-                noise_std,
-                seed + 7919 * group.pairs[0],
-            ),
-            _reader(measure, answers, cells),
+            sources,
+            _reader(asked.measure, answers, cells),
             columns=columns,
             memory_gb=memory_gb,
             on_step=steps.of_part(len(cells)),
@@ -178,9 +130,23 @@ def patched_values(
     return values, unpatched
 
 
-def token_texts(model: HookedModel, tokens: Tensor) -> tuple[str, ...]:
-    """The text of each token; empty without a tokenizer."""
-    return tuple(model.to_str_tokens(tokens)) if model.tokenizer is not None else ()
+def _runs_of(
+    asked: Question, group: Group, filling: Filling
+) -> tuple[Base, Sources, tuple[Tensor, Tensor]]:
+    """The run that is patched, what is put in, and the logits of the clean and corrupted run."""
+    model, plan, other = asked.model, asked.plan, group.other
+    base = record_base(model, group.tokens, attention_mask=group.mask)
+    logits, cache = model.run_with_cache(
+        other.tokens,
+        plan.places,
+        attention_mask=other.mask,
+        last_logits_only=plan.site != "logits",
+    )
+    own = replace(filling, seed=filling.seed + 7919 * group.pairs[0])
+    sources = make_sources(base, other, cache, plan.places, own)
+    last = logits[:, -1]
+    runs = (last, base.logits) if asked.direction == "denoise" else (base.logits, last)
+    return base, sources, runs
 
 
 def _reader(
@@ -188,20 +154,6 @@ def _reader(
 ) -> Callable[[Float[Tensor, "n column"], Int[Tensor, " n"]], Float[Tensor, " n"]]:
     rows = torch.tensor([cell.row for cell in cells], device=answers.answer.device)
     return lambda logits, index: measure(logits, answers.rows(rows[index.to(rows.device)]))
-
-
-def _reference(
-    pairs: Sequence[PromptPair], given: Sequence[Tensor] | None, device: torch.device
-) -> list[Tensor]:
-    if given is not None:
-        return [prompt.reshape(1, -1).to(device) for prompt in given]
-    prompts = [
-        prompt[n:]
-        for p in pairs
-        for prompt, n in zip((p.clean, p.corrupted), p.padding, strict=True)
-    ]
-    unlike = {tuple(prompt.tolist()): prompt for prompt in prompts}
-    return [prompt[None].to(device) for prompt in unlike.values()]
 
 
 class _Steps:

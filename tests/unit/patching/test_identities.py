@@ -1,0 +1,93 @@
+"""Identities that hold bit for bit, and a sweep that was ended half way."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from lens_core.patching import Cell, PromptPair, Write, record_base, run_cells, sweep
+from lens_core.patching.cells import Writer
+
+SITE = "resid_pre"
+
+
+def answer(logits, _):
+    return logits[:, 5]
+
+
+def states_of(base):
+    """What stands in front of each block, as the source of a patch."""
+    return {(SITE, n): base.resid[n] for n in range(3)}
+
+
+def every_place():
+    return [
+        Cell((Write(SITE, n, (p,)),), row) for n in range(3) for p in range(9) for row in (0, 1)
+    ]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2"])
+def test_patching_from_itself_changes_no_bit(family_named, name, monkeypatch):
+    """Forbids a write that rounds, or that lands beside its place where it changes nothing."""
+    family = family_named(name)
+    base = record_base(family.hooked, family.tokens)
+    found = run_cells(base, every_place(), states_of(base), answer)
+    monkeypatch.setattr(Writer, "apply", lambda self, x, offset: x)
+    untouched = run_cells(base, every_place(), states_of(base), answer)
+    assert torch.equal(found, untouched)
+    rows = torch.tensor([cell.row for cell in every_place()])
+    assert torch.allclose(found, base.logits[rows, 5], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2"])
+def test_patching_everything_is_the_other_run_bit_for_bit(family_named, name):
+    """Forbids anything of the patched run that a patch of all its places leaves over."""
+    family = family_named(name)
+    clean, corrupted = (record_base(family.hooked, row[None]) for row in family.tokens)
+    cells = [Cell((Write(SITE, n),)) for n in range(3)]
+    patched = run_cells(corrupted, cells, states_of(clean), answer)
+    assert torch.equal(patched, run_cells(clean, cells, states_of(clean), answer))
+    assert torch.allclose(patched, clean.logits[0, 5], atol=1e-6)
+
+
+def some_pair(seed):
+    tokens = torch.randint(1, 120, (2, 9), generator=torch.Generator().manual_seed(seed))
+    return PromptPair(tokens[0], tokens[1], 5, 7, torch.arange(9)[:, None].expand(-1, 2))
+
+
+def test_a_sweep_ended_half_way_leaves_the_next_one_right(gpt2):
+    """Forbids pairs, counts or patches of a cancelled sweep in the one that follows."""
+    pairs = [some_pair(seed) for seed in range(3)]
+    whole = sweep(gpt2.hooked, pairs, "z")
+    seen = []
+
+    def cancel(done, total):
+        seen.append((done, total))
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(gpt2.hooked, pairs[::-1], "z", memory_gb=1e-4, on_step=cancel)
+    assert 0 < seen[0][0] < seen[-1][0] < seen[-1][1] == whole.values.size
+    assert np.array_equal(sweep(gpt2.hooked, pairs, "z").values, whole.values)
+
+
+def test_a_sweep_cancelled_beside_another_does_not_touch_it(gpt2):
+    """Forbids one visitor's *Cancel* that ends or spoils the sweep of another."""
+    mine, other = some_pair(1), some_pair(2)
+    alone = sweep(gpt2.hooked, mine, "z").values
+
+    def cancelled(_):
+        def stop(done, total):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            sweep(gpt2.hooked, other, "z", memory_gb=1e-4, on_step=stop)
+
+    with ThreadPoolExecutor(3) as pool:
+        ended = pool.map(cancelled, range(6))
+        found = [pool.submit(sweep, gpt2.hooked, mine, "z") for _ in range(6)]
+        list(ended)
+        for job in found:
+            assert np.array_equal(job.result().values, alone)
