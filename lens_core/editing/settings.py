@@ -89,6 +89,132 @@ class RomeSettings(ValueSettings):
             )
 
 
+@dataclass(frozen=True)
+class MemitSettings(ValueSettings):
+    """Settings of `memit`; the defaults are GPT-2 XL's published ones.
+
+    Attributes:
+        layers: whose W_out are edited, in order; negative ones count from the end.
+        covariance_weight: lambda in units of the key width d_mlp; see `memit` for why.
+        ridge: added to C's diagonal, in mean diagonal entries of C.
+        batch: facts written at once; more go one batch after another, each seeing the edits before
+            it. None: all at once.
+    """
+
+    clamp: float = 0.75
+    layers: tuple[int, ...] = (13, 14, 15, 16, 17)
+    covariance_weight: float = 3.125
+    ridge: float = 1e-4
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_layers(self.layers)
+        _check_batch(self.batch)
+        _at_least("covariance_weight", self.covariance_weight, 0)
+        _at_least("ridge", self.ridge, 0)
+
+
+@dataclass(frozen=True)
+class EmmetSettings(ValueSettings):
+    """Settings of `emmet`; the defaults are GPT-2 XL's published ones.
+
+    Attributes:
+        layer: the layer whose W_out is edited; negative ones count from the end.
+        batch_ridge: how soft the constraints are, in mean diagonal entries of K^T C^-1 K; the
+            published code adds 0.1 whatever their size.
+        ridge, batch: as in `MemitSettings`.
+    """
+
+    clamp: float = 0.75
+    layer: int = 17
+    batch_ridge: float = 1e-6
+    ridge: float = 1e-4
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_batch(self.batch)
+        _at_least("batch_ridge", self.batch_ridge, 0)
+        _at_least("ridge", self.ridge, 0)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The edited layer."""
+        return (self.layer,)
+
+
+@dataclass(frozen=True)
+class AlphaEditSettings(ValueSettings):
+    """Settings of `alphaedit`; the layers are GPT-2 XL's published ones.
+
+    Attributes:
+        layers: whose W_out are edited, in order.
+        null_share: the share of C's trace that the free directions hold together; the published
+            code takes directions with a singular value below 0.02, whatever the size of C.
+        ridge: of the update, in mean squared lengths of the keys (published: 10, whatever their
+            size).
+        batch: facts written at once; each batch leaves the keys of those before it as they are.
+    """
+
+    clamp: float = 0.75
+    layers: tuple[int, ...] = (13, 14, 15, 16, 17)
+    null_share: float = 0.02
+    ridge: float = 1e-2
+    batch: int | None = 100
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_layers(self.layers)
+        _check_batch(self.batch)
+        if not self.ridge > 0:
+            raise EditingError(f"ridge is {self.ridge}; it must be above 0.")
+        if not 0 < self.null_share < 1:
+            raise EditingError(f"null_share is {self.null_share}; it lies between 0 and 1.")
+
+
+@dataclass(frozen=True)
+class FineTuneSettings:
+    """Settings of `fine_tune`; the defaults are GPT-2 XL's published ones.
+
+    Attributes:
+        layer: the layer whose W_out is trained; negative ones count from the end.
+        lr: of Adam; steps: the most it takes; weight_decay: pulls the change towards 0.
+        enough_nats: it stops when the mean loss is below (published: 0.01 in the code, 0.03 in the
+            paper).
+        constrained: whether no entry of the weight may move by more than ``bound`` (FT+L).
+    """
+
+    layer: int = 1
+    lr: float = 5e-4
+    steps: int = 25
+    weight_decay: float = 0.0
+    enough_nats: float = 1e-2
+    constrained: bool = False
+    bound: float = 5e-4
+
+    def __post_init__(self) -> None:
+        _at_least("steps", self.steps, 1)
+        for name in ("weight_decay", "enough_nats"):
+            _at_least(name, getattr(self, name), 0)
+        for name in ("lr", "bound"):
+            if not getattr(self, name) > 0:
+                raise EditingError(f"{name} is {getattr(self, name)}; it must be above 0.")
+
+
+def _check_layers(layers: tuple[int, ...]) -> None:
+    if not layers or list(layers) != sorted(set(layers)):
+        raise EditingError(
+            f"The layers {list(layers)} are edited one after another from the first; name each "
+            "once, in their order."
+        )
+
+
+def _check_batch(batch: int | None) -> None:
+    if batch is not None:
+        _at_least("batch", batch, 1)
+
+
 def _at_least(name: str, value: float, least: float) -> None:
     if not value >= least:
         raise EditingError(f"{name} is {value}; it must be at least {least}.")
