@@ -57,7 +57,7 @@ class EditRecord:
         return self.same_object + self.other_objects
 
 
-def _untrained_frames(fact: Fact) -> tuple[str, ...]:
+def untrained_frames(fact: Fact) -> tuple[str, ...]:
     """Cloze frames that training never used for this fact."""
     return tuple(
         f for split in ("held", "unseen") for f in cloze_frames(fact.relation, fact.subject, split)
@@ -65,14 +65,14 @@ def _untrained_frames(fact: Fact) -> tuple[str, ...]:
 
 
 def _ask(fact: Fact, rng: random.Random) -> Question:
-    return Question(word(fact, rng.choice(_untrained_frames(fact)), rng).prompt, fact.object)
+    return Question(word(fact, rng.choice(untrained_frames(fact)), rng).prompt, fact.object)
 
 
 def _some(facts: list[Fact], n: int, rng: random.Random) -> tuple[Question, ...]:
     return tuple(_ask(f, rng) for f in rng.sample(facts, min(n, len(facts))))
 
 
-def _new_objects(
+def new_objects(
     tokenizer: PreTrainedTokenizerBase, fact: Fact, single_token_object: bool
 ) -> list[str]:
     """Objects of the relation that begin with another token than the true one."""
@@ -88,7 +88,7 @@ def _record(
     """The edit of one fact to ``new`` with its prompts; sizes (paraphrases, neighbours a kind)."""
     n_paraphrases, n_neighbours = sizes
     fact = Fact(located.relation, located.subject, located.object)
-    frames = [f for f in _untrained_frames(fact) if f != located.frame]
+    frames = [f for f in untrained_frames(fact) if f != located.frame]
     paraphrases = rng.sample(frames, min(n_paraphrases, len(frames)))
     others = [f for f in facts_of(fact.relation) if f.subject != fact.subject]
     same_subject = [
@@ -156,7 +156,7 @@ def counterfactual_edits(
         if len(out) == n:
             break
         fact = Fact(located.relation, located.subject, located.object)
-        new = rng.choice(_new_objects(tokenizer, fact, single_token_object))
+        new = rng.choice(new_objects(tokenizer, fact, single_token_object))
         out.append(_record(located, new, rng, sizes=(n_paraphrases, n_neighbours)))
     if len(out) < n:
         raise not_enough("facts that pass these filters", n, len(out))
