@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,6 +124,7 @@ def scaling(
     unrelated: UnrelatedText | None = None,
     checkpoint: Path | None = None,
     on_step: OnStep | None = None,
+    on_point: Callable[[ScalingPoint], None] | None = None,
 ) -> Scaling:
     """Edit more and more facts by several methods, and score the model at some numbers of edits.
 
@@ -137,6 +138,7 @@ def scaling(
         checkpoint: a file that is added to after each point; the same call goes on from it (a
             method that goes on from its own edits begins anew if it was stopped half way).
         on_step: called with the points done and all of them.
+        on_point: called with each new point, before ``on_step``; what either raises ends the work.
 
     A method that cannot make an edit ends there; `Scaling.failed` says why.
 
@@ -166,6 +168,8 @@ def scaling(
             if not any((p.method, p.n) == (method.name, n) for p in points):
                 points.append(point)
                 log.add(asdict(point))
+                if on_point is not None:
+                    on_point(point)
             if on_step is not None:
                 on_step(number * len(wanted) + place + 1, len(methods) * len(wanted))
     return Scaling(model.cfg.name, tuple(points), failed)
