@@ -17,7 +17,6 @@ from lens_core.editing.rows import Batch, Row, answer_rows
 
 if TYPE_CHECKING:
     from lens_core import HookedModel
-    from lens_core.editing.resume import Resumed
 
 Place = tuple[str, int]
 # How far an MLP's output may be from its projection's: rounding is far below, a norm far above.
@@ -110,20 +109,27 @@ def project(
     model: HookedModel, layer: int, keys: Float[Tensor, "n d_mlp"]
 ) -> Float[Tensor, "n d_model"]:
     """What W_out gives for some keys, its bias and the model's standing edits included."""
-    weight, bias = model.W_out[layer], model.b_out[layer]
+    weight, bias = model.W_out[layer].detach(), model.b_out[layer].detach()
     return (keys.to(weight.device, weight.dtype) @ weight + bias).float()
 
 
-def added_per_output(model: HookedModel, resumed: Resumed) -> float:
+def added_per_output(
+    model: HookedModel,
+    layer: int,
+    keys: Float[Tensor, "n d_mlp"],
+    values: Float[Tensor, "n d_model"],
+) -> float:
     """What the residual stream gets for one unit of W_out's output: 1, or the model's multiplier.
+
+    Args:
+        keys, values: what W_out was given in a run, and what the MLP added there.
 
     Raises:
         EditingError: there is more between the two than a factor, a norm for example.
     """
-    layer = resumed.layer
     factor = float(model.spec.layers[layer].mlp_scale)
-    values = resumed.values.float()
-    error = (factor * project(model, layer, resumed.keys).to(values.device) - values).norm()
+    values = values.float()
+    error = (factor * project(model, layer, keys).to(values.device) - values).norm()
     if not bool(error <= _TOLERANCE * values.norm()):
         raise EditingError(
             f"{model.cfg.name} changes the output of W_out in layer {layer} before it is added to "

@@ -149,7 +149,7 @@ def _insert(
             f"The edit of {request.subject!r:.60} is not finite: its denominator is {size:.2g}. "
             'Choose the variant "r-rome".'
         )
-    weight = model.W_out[layer]
+    weight = model.W_out[layer].detach()
     written = before + (sized_by.double().cpu() @ left.double()) * right.double()
     gap = (wanted - before).norm()
     diagnostic = LayerDiagnostic(
