@@ -31,7 +31,7 @@ from lens_core.circuits import (
     minimality,
     node_name,
 )
-from lens_core.circuits.evidence import HeadEvidence, head_evidence
+from lens_core.circuits.evidence import SUPPRESSOR, head_evidence
 from lens_core.circuits.knockout import ABLATIONS, MEASURES, Ablation
 from lens_core.circuits.search import search_circuit
 
@@ -39,25 +39,12 @@ OUT = Path(__file__).resolve().parents[1] / "lens_core/circuits/data/tiny-world-
 SEARCHED, JUDGED = 0, 1  # seeds of the prompts
 
 
-def role(found: HeadEvidence, i: int) -> str:
-    """What a head does, by its attention from the last token and its direct effects, in logits."""
-    looks = {name: float(values[i]) for name, values in found.attention.items()}
-    answer, foil = float(found.answer[i]), float(found.foil[i])
-    if looks["s2"] > 0.5 and foil < -1:
-        return "suppressor of the actor"
-    if looks["io"] + looks["s1"] > 0.3 and answer - foil > 0.25:
-        return "name mover"
-    if looks["io"] + looks["s1"] > 0.5 and min(answer, foil) > 0.25:
-        return "copier of both names"
-    return "helper"
-
-
 def by_role(model: HookedModel, circuit: Circuit) -> tuple[Circuit, list[dict[str, Any]]]:
     """The circuit with a role for each head, and the figures that the roles rest on."""
     found = head_evidence(model, ioi_dataset(model, 128, seed=JUDGED), circuit.nodes)
     roles: dict[str, list[Any]] = {}
-    for i, node in enumerate(circuit.nodes):
-        roles.setdefault(role(found, i), []).append(node)
+    for node, role in zip(circuit.nodes, found.suggested_roles(), strict=True):
+        roles.setdefault(role, []).append(node)
     rows = found.to_frame().round(3).to_dict("records")
     return replace(circuit, roles={name: tuple(own) for name, own in roles.items()}), rows
 
@@ -162,7 +149,6 @@ READING = (
     "all prompts of a template; where the overall mean takes that away, L6H2 no longer finds it. "
     "No single earlier head finds it either: the search under the overall mean keeps many."
 )
-SUPPRESSOR = "suppressor of the actor"
 
 
 def interval(value: Interval) -> list[float]:

@@ -11,7 +11,9 @@ from lens_core.circuits.circuit import (
     circuit_names,
     every_node,
     load_circuit,
+    named_nodes,
     node_name,
+    nodes_text,
     sorted_nodes,
 )
 from lens_core.circuits.dataset import TemplateDataset, TemplateGroup
@@ -29,6 +31,7 @@ from lens_core.circuits.scores import (
     score_table,
 )
 from lens_core.circuits.search import CircuitSearch, SearchStep, search_circuit
+from lens_core.circuits.task import ioi_evidence, ioi_knockouts
 
 __all__ = [
     "DISTRACTORS",
@@ -51,9 +54,13 @@ __all__ = [
     "faithfulness",
     "head_evidence",
     "ioi_dataset",
+    "ioi_evidence",
+    "ioi_knockouts",
     "load_circuit",
     "minimality",
+    "named_nodes",
     "node_name",
+    "nodes_text",
     "score_table",
     "search_circuit",
     "sorted_nodes",

@@ -8,6 +8,7 @@ load_circuit("gpt2-ioi").roles["S-inhibition"]
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 # A head is (layer, head), an MLP (layer, None).
 Node = tuple[int, int | None]
 _FOLDER = Path(__file__).parent / "data"
+_HEAD = re.compile(r"L?(\d{1,3})[.H](\d{1,3})", re.IGNORECASE)
+_MLP = re.compile(r"mlp(\d{1,3})", re.IGNORECASE)
 
 
 def node_name(node: Node) -> str:
@@ -33,6 +36,27 @@ def node_name(node: Node) -> str:
     """
     layer, head = node
     return f"MLP {layer}" if head is None else f"L{layer}H{head}"
+
+
+def named_nodes(text: str) -> tuple[Node, ...]:
+    """The nodes that a text names, each once: heads as L9H6 or 9.6, MLPs as MLP3.
+
+    Raises CircuitError for a word that names none.
+
+    >>> named_nodes("10.0, L9H6 mlp 3")
+    ((3, None), (9, 6), (10, 0))
+    """
+    words = re.split(r"[\s,;]+", re.sub(r"(?i)\bmlp\s+(?=\d)", "mlp", text).strip())
+    return sorted_nodes({_named(word) for word in words if word})
+
+
+def nodes_text(nodes: Iterable[Node]) -> str:
+    """As `named_nodes` reads it.
+
+    >>> nodes_text([(9, 6), (3, None)])
+    'MLP3 L9H6'
+    """
+    return " ".join(node_name(node).replace(" ", "") for node in sorted_nodes(nodes))
 
 
 @dataclass(frozen=True)
@@ -203,6 +227,15 @@ def load_circuit(name: str) -> Circuit:
     if name not in circuit_names():
         raise CircuitError(f"There is no circuit {name!r:.60}; try {', '.join(circuit_names())}.")
     return Circuit.from_json((_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _named(word: str) -> Node:
+    head, mlp = _HEAD.fullmatch(word), _MLP.fullmatch(word)
+    if head is not None:
+        return int(head[1]), int(head[2])
+    if mlp is not None:
+        return int(mlp[1]), None
+    raise CircuitError(f"{word[:20]!r} is no node; name heads as L9H6, and MLPs as MLP3.")
 
 
 def _node(pair: Any) -> Node:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from lens_core import HookedModel
 
 Array = np.ndarray[Any, Any]
+SUPPRESSOR, NAME_MOVER = "suppressor of the actor", "name mover"
+COPIER, HELPER = "copier of both names", "helper"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,30 @@ class HeadEvidence:
                 "others": self.others,
             }
         )
+
+    def suggested_roles(self) -> tuple[str, ...]:
+        """What each head seems to do, by a rule of thumb over where it looks and what it writes.
+
+        "suppressor of the actor": looks at the second mention and holds that name down by more than
+        a logit; "name mover": looks at the two names and favours the right one; "copier of both
+        names": looks at them and raises both; "helper": anything else, idle heads among them.
+
+        Raises CircuitError for prompts that are not those of `ioi_dataset`.
+        """
+        if not {"io", "s1", "s2"} <= set(self.attention):
+            raise CircuitError("Roles are suggested on prompts of ioi_dataset alone.")
+        return tuple(self._role(i) for i in range(len(self.heads)))
+
+    def _role(self, i: int) -> str:
+        looks = {name: float(values[i]) for name, values in self.attention.items()}
+        answer, foil = float(self.answer[i]), float(self.foil[i])
+        if looks["s2"] > 0.5 and foil < -1:
+            return SUPPRESSOR
+        if looks["io"] + looks["s1"] > 0.3 and answer - foil > 0.25:
+            return NAME_MOVER
+        if looks["io"] + looks["s1"] > 0.5 and min(answer, foil) > 0.25:
+            return COPIER
+        return HELPER
 
 
 @torch.no_grad()

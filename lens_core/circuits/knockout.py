@@ -11,7 +11,7 @@ and resample ablation are here too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ from torch import Tensor
 from lens_core.circuits.circuit import Circuit, every_node
 from lens_core.circuits.dataset import TemplateDataset, TemplateGroup
 from lens_core.circuits.errors import CircuitError
+from lens_core.circuits.shared import shared_runs
 from lens_core.interventions import Intervention, custom
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 Ablation = Literal["mean", "overall mean", "zero", "resample"]
 Measure = Literal["logit difference", "log odds"]
 Place = tuple[str, int]
+Reading = Literal["logit difference", "log odds", "first"]
 MEASURES: tuple[Measure, ...] = ("logit difference", "log odds")
+_READINGS: tuple[Reading, ...] = (*MEASURES, "first")
 ABLATIONS: tuple[Ablation, ...] = ("mean", "overall mean", "zero", "resample")
 _BATCH_ROWS = 512
 
@@ -111,9 +114,22 @@ class Knockouts:
             CircuitError: a circuit with a node that the model lacks, or a position that the dataset
                 lacks.
         """
+        return self.readings(circuits, on_step=on_step)[self.measure]
+
+    def readings(
+        self,
+        circuits: Sequence[Circuit],
+        *,
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> dict[Reading, Float[np.ndarray, "circuit prompt"]]:
+        """Both measures from the same runs, and "first": 1 where the right answer leads them all.
+
+        Circuits that keep the same in the first layers share the work of these. The arguments and
+        the errors are those of `logit_differences`.
+        """
         for circuit in circuits:
             self._check(circuit)
-        out = np.zeros((len(circuits), len(self.dataset)))
+        out = np.zeros((len(_READINGS), len(circuits), len(self.dataset)))
         jobs = [
             (number, start, step)
             for number, group in enumerate(self.dataset.groups)
@@ -125,8 +141,8 @@ class Knockouts:
                 on_step(done, len(jobs))
             group = self.dataset.groups[number]
             found = self._run(number, circuits[start : start + step])
-            out[start : start + step, group.rows.numpy()] = found.cpu().numpy()
-        return out
+            out[:, start : start + step, group.rows.numpy()] = found.cpu().numpy()
+        return dict(zip(_READINGS, out, strict=True))
 
     def whole_with(self, circuit: Circuit) -> Circuit:
         """The whole model as a circuit whose nodes can be taken out: MLPs too if that one lists."""
@@ -139,12 +155,7 @@ class Knockouts:
         `model.run_with_cache(dataset.groups[0].tokens, names, knockouts.interventions(0, [c]))`.
         """
         heads, mlps = self._kept(self.dataset.groups[group], circuits)
-        edits: list[Intervention] = []
-        for layer in range(self.model.cfg.n_layers):
-            for site, kept in (("z", heads[:, layer, ..., None]), ("mlp_out", mlps[:, layer])):
-                if not bool(kept.all()):
-                    edits.append(_replace(site, layer, kept, self._values[group][site, layer]))
-        return edits
+        return self._edits(group, heads, mlps, range(self.model.cfg.n_layers))
 
     def _check(self, circuit: Circuit) -> None:
         circuit.check(self.model)
@@ -156,30 +167,58 @@ class Knockouts:
                 f"{self.dataset.name!r} do not have."
             )
 
+    def _edits(
+        self, number: int, heads: Tensor, mlps: Tensor, layers: Iterable[int]
+    ) -> list[Intervention]:
+        edits: list[Intervention] = []
+        for layer in layers:
+            for site, kept in (
+                ("z", heads[:, :, layer, ..., None]),
+                ("mlp_out", mlps[:, :, layer]),
+            ):
+                if not bool(kept.all()):
+                    value = self._values[number][site, layer]
+                    edits.append(_replace(site, layer, kept.flatten(0, 1), value))
+        return edits
+
     @torch.no_grad()
-    def _run(self, number: int, circuits: Sequence[Circuit]) -> Float[Tensor, "circuit prompt"]:
+    def _run(
+        self, number: int, circuits: Sequence[Circuit]
+    ) -> Float[Tensor, "reading circuit prompt"]:
         group = self.dataset.groups[number]
-        tokens = group.tokens.repeat(len(circuits), 1)
-        edits = self.interventions(number, circuits)
-        logits = self.model.run(tokens, edits, last_logits_only=True)[:, -1]
-        logits = logits.reshape(len(circuits), len(group.rows), -1).float()
+        heads, mlps = self._kept(group, circuits)
+        n_layers, resid = self.model.cfg.n_layers, None
+        runs, branch = shared_runs(torch.cat([heads, mlps], dim=-1).transpose(1, 2))
+        for run in runs:
+            own = torch.tensor(run.circuits)
+            out = self.model.run(
+                group.tokens.repeat(len(own), 1),
+                self._edits(number, heads[own], mlps[own], range(run.start, run.stop)),
+                start_at_layer=run.start,
+                resid=None if resid is None else resid[list(run.parents)].flatten(0, 1),
+                stop_at_layer=None if run.stop == n_layers else run.stop,
+                last_logits_only=run.stop == n_layers,
+            )
+            resid = out.unflatten(0, (len(own), len(group.rows)))
+        assert resid is not None
+        logits = resid[list(branch), :, -1].float()
         return self._measured(logits, self.dataset.answer[group.rows], group)
 
     def _measured(
         self, logits: Tensor, answer: Tensor, group: TemplateGroup
-    ) -> Float[Tensor, "circuit prompt"]:
+    ) -> Float[Tensor, "reading circuit prompt"]:
         row = torch.arange(len(group.rows))
         right = logits[:, row, answer]
-        if self.measure == "logit difference":
-            return right - logits[:, row, self.dataset.foil[group.rows]]
+        wrong = logits[:, row, self.dataset.foil[group.rows]]
         candidates = self.dataset.candidates
-        others = logits[:, :, candidates]
         hidden = (candidates == answer[:, None]).to(logits.device)
-        return right - others.masked_fill(hidden, -torch.inf).logsumexp(dim=-1)
+        others = logits[:, :, candidates].masked_fill(hidden, -torch.inf)
+        first = (right > others.amax(dim=-1)).to(right.dtype)
+        return torch.stack([right - wrong, right - others.logsumexp(dim=-1), first])
 
     def _kept(
         self, group: TemplateGroup, circuits: Sequence[Circuit]
-    ) -> tuple[Bool[Tensor, "circuit_row layer pos head"], Bool[Tensor, "circuit_row layer pos 1"]]:
+    ) -> tuple[Bool[Tensor, "circuit row layer pos head"], Bool[Tensor, "circuit row layer pos 1"]]:
         """Which heads and MLPs are the circuits' own, for every row and position."""
         cfg, (n_rows, n_pos) = self.model.cfg, group.tokens.shape
         shape = (len(circuits), n_rows, cfg.n_layers, n_pos)
@@ -198,7 +237,7 @@ class Knockouts:
                         mlps[i, :, layer, :, 0] |= where
                     else:
                         heads[i, :, layer, :, head] |= where
-        return heads.flatten(0, 1), mlps.flatten(0, 1)
+        return heads, mlps
 
 
 def _replace(site: str, layer: int, kept: Tensor, value: Tensor) -> Intervention:

@@ -8,7 +8,8 @@ F(C) is the mean logit difference when all but C is knocked out, M the whole mod
 - Minimality: for every node v there is a K for which v matters: F(C without K) is far from F(C
   without K and v).
 
-Bootstrap intervals are over prompts.
+Bootstrap intervals are over prompts. A set that was chosen because its figure is the largest keeps
+an interval that knows nothing of the choice: on other prompts the figure is likely smaller.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lens_core.bootstrap import Interval, over_documents
+from lens_core.bootstrap import Interval, mean_over_documents, over_documents
 from lens_core.circuits.circuit import Circuit, Node, node_name, sorted_nodes
 from lens_core.circuits.errors import CircuitError
 
@@ -44,6 +45,7 @@ class Faithfulness:
         recovered: (F(C) - F(empty)) / (F(M) - F(empty)); NaN where no heads do as well as all.
         gap: |F(M) - F(C)| in logits, the measure of Wang et al.
         accuracy: share of prompts whose answer is right over wrong in the circuit.
+        first: share of prompts whose right answer leads all candidates in the circuit.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Faithfulness:
     recovered: Interval
     gap: float
     accuracy: float
+    first: float
 
 
 @dataclass(frozen=True)
@@ -64,17 +67,24 @@ class Completeness:
     Attributes:
         sets: the sets K, by name.
         circuit, model: F(C without K) and F(M without K), one for each set, in logits.
+        difference: the former less the latter, with its interval.
     """
 
     name: str
     sets: tuple[tuple[str, tuple[Node, ...]], ...]
     circuit: Array
     model: Array
+    difference: Interval
 
     @property
     def worst(self) -> float:
         """The largest |F(C without K) - F(M without K)| found, in logits: a lower bound."""
-        return float(np.abs(self.circuit - self.model).max(initial=0.0))
+        return float(np.abs(self.difference.value).max(initial=0.0))
+
+    @property
+    def worst_place(self) -> int:
+        """Which of the sets that is."""
+        return int(np.abs(self.difference.value).argmax())
 
     def to_frame(self) -> pd.DataFrame:
         """One line a set."""
@@ -86,7 +96,10 @@ class Completeness:
                 "nodes": [", ".join(map(node_name, nodes)) for _, nodes in self.sets],
                 "circuit": self.circuit,
                 "model": self.model,
-                "gap": np.abs(self.circuit - self.model),
+                "gap": np.abs(self.difference.value),
+                "difference": self.difference.value,
+                "low": self.difference.low,
+                "high": self.difference.high,
             }
         )
 
@@ -97,7 +110,7 @@ class Minimality:
 
     Attributes:
         change: F(C without K) - F(C without K and v), in logits; below 0 the node acts against the
-            answer.
+            answer. interval: the same with its interval.
         share: |change| / |F(M)|; Wang et al. ask for at least .01.
     """
 
@@ -107,6 +120,7 @@ class Minimality:
     without: tuple[str, ...]
     change: Array
     share: Array
+    interval: Interval
 
     def to_frame(self) -> pd.DataFrame:
         """One line a node, the least needed first."""
@@ -119,6 +133,8 @@ class Minimality:
                 "without": self.without,
                 "change": self.change,
                 "share": self.share,
+                "low": self.interval.low,
+                "high": self.interval.high,
             }
         )
         return frame.sort_values("share", ignore_index=True)
@@ -145,14 +161,14 @@ def faithfulness(
         1.0
     """
     empties = [circuit.without(circuit.heads) for circuit in circuits]
-    found = knockouts.logit_differences([*circuits, *empties], on_step=on_step)
-    own, none = found[: len(circuits)], found[len(circuits) :]
+    readings = knockouts.readings([*circuits, *empties], on_step=on_step)
+    found, n = readings[knockouts.measure], len(circuits)
     whole, prompts = knockouts.model_differences, np.arange(len(knockouts.dataset))
 
     def interval(statistic: Callable[[Array], Any]) -> Interval:
         return over_documents(statistic, prompts, seed=seed)
 
-    def one(circuit: Circuit, c: Array, e: Array) -> Faithfulness:
+    def one(circuit: Circuit, c: Array, e: Array, first: Array) -> Faithfulness:
         return Faithfulness(
             name=circuit.name,
             size=circuit.size,
@@ -165,9 +181,11 @@ def faithfulness(
             ),
             gap=float(abs(whole.mean() - c.mean())),
             accuracy=float((c > 0).mean()),
+            first=float(first.mean()),
         )
 
-    return tuple(one(*each) for each in zip(circuits, own, none, strict=True))
+    each = zip(circuits, found[:n], found[n:], readings["first"][:n], strict=True)
+    return tuple(one(*its) for its in each)
 
 
 def score_table(scores: Iterable[Faithfulness]) -> pd.DataFrame:
@@ -186,6 +204,7 @@ def score_table(scores: Iterable[Faithfulness]) -> pd.DataFrame:
             "recovered": float(s.recovered.value),
             "gap": s.gap,
             "accuracy": s.accuracy,
+            "first": s.first,
         }
         for s in scores
     ]
@@ -201,7 +220,8 @@ def completeness(
     on_step: OnStep | None = None,
     seed: int = 0,
 ) -> Completeness:
-    """Compare circuit and model without the empty set, each role, random sets, and a greedy one.
+    """Compare circuit and model without the empty set, each role, all of the circuit, random sets,
+    and a greedy one.
 
     Args:
         n_random: how many random sets, each node in one with probability 1/2.
@@ -211,13 +231,18 @@ def completeness(
     Raises:
         CircuitError: an empty circuit; and as `Knockouts.logit_differences`.
     """
-    sets = [("nothing", ()), *_role_sets(circuit), *_random_sets(circuit, n_random, seed)]
+    sets = _sets(circuit, n_random, seed)
+    if sum(bool(nodes) for nodes in circuit.roles.values()) > 1:
+        sets.insert(1, ("the whole circuit", circuit.nodes))
     own, model = _both(knockouts, circuit, [nodes for _, nodes in sets], on_step)
     if greedy_steps:
-        grown, gap = _grow(knockouts, circuit, greedy_steps, on_step)
+        grown = _grow(knockouts, circuit, greedy_steps, on_step)
         sets.append(("greedy", grown))
-        own, model = np.append(own, gap[0]), np.append(model, gap[1])
-    return Completeness(circuit.name, tuple(sets), own, model)
+        last = _both(knockouts, circuit, [grown], None)
+        own, model = np.concatenate([own, last[0]]), np.concatenate([model, last[1]])
+    return Completeness(
+        circuit.name, tuple(sets), own.mean(axis=1), model.mean(axis=1), _mean(own - model, seed)
+    )
 
 
 def minimality(
@@ -225,6 +250,7 @@ def minimality(
     circuit: Circuit,
     *,
     n_random: int = 4,
+    by_role: bool = True,
     on_step: OnStep | None = None,
     seed: int = 0,
 ) -> Minimality:
@@ -233,42 +259,51 @@ def minimality(
     The sets tried are the empty one, each role (the node's own too, less the node: its stand-ins),
     and random ones; a node that matters in none may matter in one that was not tried.
 
+    Args:
+        n_random: how many random sets; by_role: try the roles. With neither, what each node is
+            worth to the circuit as it stands.
+
     Raises:
         CircuitError: an empty circuit; and as `Knockouts.logit_differences`.
     """
-    sets = [("nothing", ()), *_role_sets(circuit), *_random_sets(circuit, n_random, seed)]
+    sets = [s for s in _sets(circuit, n_random, seed) if by_role or not s[0].startswith("all ")]
     nodes = circuit.nodes
-    tried = [(node, name, [n for n in gone if n != node]) for node in nodes for name, gone in sets]
-    pairs = [c for v, _, k in tried for c in (circuit.without(k), circuit.without([*k, v]))]
-    found = knockouts.logit_differences(pairs, on_step=on_step).mean(axis=1)
-    change = (found[0::2] - found[1::2]).reshape(len(nodes), len(sets))
-    best = np.abs(change).argmax(axis=1)
-    strongest = change[np.arange(len(nodes)), best]
+    tried = [[[n for n in gone if n != node] for _, gone in sets] for node in nodes]
+    pairs = [
+        c
+        for node, ks in zip(nodes, tried, strict=True)
+        for k in ks
+        for c in (circuit.without(k), circuit.without([*k, node]))
+    ]
+    found = knockouts.logit_differences(pairs, on_step=on_step)
+    change = (found[0::2] - found[1::2]).reshape(len(nodes), len(sets), -1)
+    best = np.abs(change.mean(axis=2)).argmax(axis=1)
+    strongest = _mean(change[np.arange(len(nodes)), best], seed)
     return Minimality(
         name=circuit.name,
         nodes=nodes,
         roles=tuple(circuit.role_of(node) for node in nodes),
         without=tuple(sets[i][0] for i in best),
-        change=strongest,
-        share=np.abs(strongest) / abs(knockouts.model_differences.mean()),
+        change=strongest.value,
+        share=np.abs(strongest.value) / abs(knockouts.model_differences.mean()),
+        interval=strongest,
     )
 
 
 Sets = list[tuple[str, tuple[Node, ...]]]
 
 
-def _role_sets(circuit: Circuit) -> Sets:
+def _sets(circuit: Circuit, n_random: int, seed: int) -> Sets:
+    """The empty set, each role, and random ones."""
     if not circuit.nodes:
         raise CircuitError(f"{circuit.name!r} has no nodes to judge; tick at least one.")
-    return [(f"all {role}", nodes) for role, nodes in circuit.roles.items() if nodes]
-
-
-def _random_sets(circuit: Circuit, n: int, seed: int) -> Sets:
+    roles = [(f"all {role}", nodes) for role, nodes in circuit.roles.items() if nodes]
     rng = random.Random(seed)
-    return [
+    drawn = [
         (f"random {i}", tuple(node for node in circuit.nodes if rng.random() < 0.5))
-        for i in range(n)
+        for i in range(n_random)
     ]
+    return [("nothing", ()), *roles, *drawn]
 
 
 def _both(
@@ -277,28 +312,34 @@ def _both(
     sets: Sequence[Sequence[Node]],
     on_step: OnStep | None,
 ) -> tuple[Array, Array]:
-    """F of circuit and of model, without each of the sets."""
+    """Circuit and model without each of the sets, [set, prompt] each."""
     pairs = [
         c for k in sets for c in (circuit.without(k), knockouts.whole_with(circuit).without(k))
     ]
-    found = knockouts.logit_differences(pairs, on_step=on_step).mean(axis=1)
+    found = knockouts.logit_differences(pairs, on_step=on_step)
     return found[0::2], found[1::2]
 
 
 def _grow(
     knockouts: Knockouts, circuit: Circuit, steps: int, on_step: OnStep | None
-) -> tuple[tuple[Node, ...], tuple[float, float]]:
+) -> tuple[Node, ...]:
+    """The set that greed finds: the node that widens the gap most, again and again."""
     grown: list[Node] = []
-    best = (0.0, 0.0)
+    widest = 0.0
     for _ in range(min(steps, circuit.size)):
         left = [node for node in circuit.nodes if node not in grown]
         own, model = _both(knockouts, circuit, [[*grown, node] for node in left], on_step)
-        place = int(np.abs(own - model).argmax())
-        if abs(own[place] - model[place]) <= abs(best[0] - best[1]):
+        gaps = np.abs((own - model).mean(axis=1))
+        if gaps.max() <= widest:
             break
-        grown.append(left[place])
-        best = float(own[place]), float(model[place])
-    return sorted_nodes(grown), best
+        widest = float(gaps.max())
+        grown.append(left[int(gaps.argmax())])
+    return sorted_nodes(grown)
+
+
+def _mean(values: Array, seed: int) -> Interval:
+    """Means over prompts, [..., prompt] to [...], with their intervals."""
+    return mean_over_documents(values, np.arange(values.shape[-1]), seed=seed)
 
 
 def _share(part: float, whole: float) -> float:

@@ -3,7 +3,7 @@
 import pytest
 
 from lens_core.circuits import Circuit, CircuitError, circuit_names, every_node, load_circuit
-from lens_core.circuits.circuit import node_name, sorted_nodes
+from lens_core.circuits.circuit import named_nodes, node_name, nodes_text, sorted_nodes
 
 TWO = Circuit.of("two", {"mover": [(2, 1), (1, 0)], "store": [(1, None)]}, all_mlps=False)
 
@@ -72,3 +72,14 @@ def test_the_published_circuit_has_the_published_heads():
     assert circuit.role_of((9, 9)) == "name mover"
     assert circuit.positions["S-inhibition"] == ("end",)
     assert "2211.00593" in circuit.source
+
+
+def test_nodes_are_read_as_they_are_written():
+    """Forbids a circuit that changes on its way through an address."""
+    nodes = ((0, 11), (3, 4), (3, None), (10, 0))
+    assert named_nodes(nodes_text(nodes)) == nodes
+    assert named_nodes(" 10.0,L0H11;l3h4 MLP 3 10.0 ") == nodes
+    assert named_nodes("") == ()
+    for wrong in ("L3", "attn3", "3", "L3H4x", "mlp"):
+        with pytest.raises(CircuitError, match="no node"):
+            named_nodes(wrong)

@@ -199,3 +199,42 @@ def test_the_search_finds_in_glass_what_was_planted():
     assert found.ratio == pytest.approx(1, abs=1e-4)
     with_mlps = search_circuit(knockouts, all_mlps=False)
     assert set(with_mlps.circuit.nodes) == {*planted, (FACTS_TRUTH.store, None)}
+
+
+def test_circuits_share_what_they_keep_alike(gpt2, monkeypatch):
+    """Forbids shared layers that give other figures, and layers that are run once a circuit."""
+    model, dataset = gpt2.hooked, random_dataset()
+    knockouts = Knockouts(model, dataset)
+    whole = knockouts.whole
+    family = [whole, *(whole.without([(2, head)]) for head in range(model.cfg.n_heads)), whole]
+    alone = [knockouts.logit_differences([circuit])[0] for circuit in family]
+    rows = []
+    run = type(model).run
+    monkeypatch.setattr(
+        type(model),
+        "run",
+        lambda self, tokens, *args, **given: (
+            rows.append((given.get("start_at_layer", 0), len(tokens)))
+            or run(self, tokens, *args, **given)
+        ),
+    )
+    assert np.allclose(knockouts.logit_differences(family), alone, atol=1e-4)
+    n = 1 + model.cfg.n_heads
+    sizes = [len(group.rows) for group in dataset.groups]
+    assert rows == [pair for size in sizes for pair in ((0, size), (2, n * size))]
+
+
+def test_all_readings_come_from_the_same_runs(gpt2):
+    """Forbids a share of right answers that is not that of the measures beside it."""
+    dataset = random_dataset()
+    odds = Knockouts(gpt2.hooked, dataset, measure="log odds")
+    found = odds.readings([odds.whole, CIRCUITS[0]])
+    assert np.allclose(found["log odds"], odds.logit_differences([odds.whole, CIRCUITS[0]]))
+    assert np.allclose(found["logit difference"][0], Knockouts(gpt2.hooked, dataset)
+                       .model_differences, atol=1e-5)  # fmt: skip
+    for group in dataset.groups:
+        logits = gpt2.hooked.run(group.tokens)[:, -1]
+        for row, own in zip(group.rows.tolist(), logits, strict=True):
+            answer = dataset.answer[row]
+            others = [i for i in range(40) if i != int(answer)]
+            assert found["first"][0, row] == float(own[answer] > own[others].max())

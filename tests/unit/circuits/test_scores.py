@@ -32,8 +32,14 @@ class Gates:
     def whole_with(self, circuit):
         return self.whole
 
+    measure = "logit difference"
+
     def logit_differences(self, circuits, *, on_step=None):
         return np.array([self.function(set(c.nodes)) + NOISE for c in circuits])
+
+    def readings(self, circuits, *, on_step=None):
+        found = self.logit_differences(circuits)
+        return {"logit difference": found, "first": (found > 4).astype(float)}
 
 
 def backed_up(kept):
@@ -58,6 +64,7 @@ def test_faithfulness_by_its_definition():
     assert float(mine.recovered.value) == pytest.approx(4 / 3.5)
     assert mine.gap == 0.5
     assert mine.accuracy == 1.0
+    assert mine.first == 0.75
     assert float(mine.circuit.low) < 5.0 < float(mine.circuit.high)
     assert full.gap == 0
     table = score_table([mine, full])
@@ -79,6 +86,8 @@ def test_completeness_finds_the_backup_that_the_circuit_lacks():
     assert by_name.loc["all mover", "circuit"] == 1.0
     assert by_name.loc["all mover", "model"] == 4.5
     assert found.worst == pytest.approx(3.5)
+    assert found.sets[found.worst_place][0] == "all mover"
+    assert dict(found.sets)["the whole circuit"] == MINE.nodes
     assert completeness(Gates(backed_up), FULL).worst == 0
     grown = completeness(Gates(backed_up), MINE, n_random=0, greedy_steps=2)
     assert grown.sets[-1] == ("greedy", ((1, 0),))
@@ -103,3 +112,27 @@ def test_an_empty_circuit_cannot_be_judged():
     for judge in (completeness, minimality):
         with pytest.raises(CircuitError, match="no nodes"):
             judge(Gates(backed_up), Circuit.of("empty", ()))
+
+
+class Pairs(Gates):
+    """A model whose second half of the prompts does not need the finder."""
+
+    def logit_differences(self, circuits, *, on_step=None):
+        easy = np.array([0, 0, 1, 1])
+        return np.array([3.0 * (((0, 0) in c.nodes) | easy) for c in circuits])
+
+
+def test_completeness_and_minimality_carry_intervals_over_prompts():
+    """Forbids a mean that is shown as if it were the same for every prompt."""
+    pairs = Pairs(backed_up)
+    least = minimality(pairs, MINE, n_random=0, by_role=False)
+    assert set(least.without) == {"nothing"}
+    finder = least.nodes.index((0, 0))
+    assert least.change[finder] == 1.5
+    assert 0 <= least.interval.low[finder] < 1.5 < least.interval.high[finder] <= 3
+    mover = least.nodes.index((1, 0))
+    assert least.interval.low[mover] == least.interval.high[mover] == 0
+    found = completeness(Gates(backed_up), MINE, n_random=0)
+    # The same noise in circuit and model falls out of their difference.
+    assert np.allclose(found.difference.low, found.difference.value)
+    assert np.allclose(found.difference.value, found.circuit - found.model)
