@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from app.editing_lab.ledger import everywhere
+
 if TYPE_CHECKING:
     from lens_core import HookedModel
     from lens_core.model.errors import LensError
@@ -54,12 +56,15 @@ def chosen_name() -> str:
 
 
 def chosen_model() -> HookedModel:
-    """The chosen model, loaded if need be. Raises what ``from_pretrained`` raises."""
+    """The chosen model, with this visit's edits in it where the visitor asked for them.
+
+    Loaded if need be; raises what ``from_pretrained`` raises.
+    """
     name = chosen_name()
     error = _why_not(name)
     if error is not None:
         raise error
-    return load_model(name)
+    return everywhere(load_model(name))
 
 
 def needs(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from app.editing_lab.ledger import sidebar_switch
 from app.errors import plain
 from app.models import DEFAULT_MODEL, chosen_model, chosen_name, needs, offered
 from app.syllabus import LABS, Lab, by_unit
@@ -61,7 +62,7 @@ def model_badge(slot: DeltaGenerator) -> None:
     from lens_core.model.errors import LensError
 
     try:
-        model = chosen_model()
+        model = chosen_model().base
         report = model.report or model.self_check()
     except LensError:
         # The page that needs the model says why.
@@ -115,3 +116,4 @@ def _model_picker() -> None:
         "those from the hub are fetched when chosen.",
     )
     st.caption(needs(chosen_name()))
+    sidebar_switch(chosen_name())

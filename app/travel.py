@@ -28,6 +28,11 @@ def remembered() -> dict[str, str]:
     return {name: str(value) for name, value in kept.items() if value not in (None, "")}
 
 
+def here() -> str:
+    """The page in view, as the address names it; empty where a lab is drawn without its page."""
+    return str(st.session_state.get(_PAGE, ""))
+
+
 def brought_along(page: str) -> dict[str, Any]:
     """On the way from one page of a visit to another: the controls as they were chosen."""
     state = st.session_state

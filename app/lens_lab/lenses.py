@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from app.lens_cache import fingerprint
 from lens_core.lens import LastBlocksLens, LogitLens, Transport, TunedLens
 from lens_core.lens.formats import load_lens, shipped_lenses
 
@@ -37,9 +38,9 @@ def lens_key(model: HookedModel, kind: str, blocks: int) -> str | None:
     if kind == "last blocks":
         return f"{kind} {min(max(blocks, 1), model.cfg.n_layers)}"
     if kind == TRAINED_HERE:
-        trained = _trained().get(model.cfg.name)
+        trained = _trained().get(fingerprint(model))
         return None if trained is None else f"{TRAINED_HERE} {trained[0]}"
-    file = shipped_lenses().get(shipped_name(model.cfg.name, kind))
+    file = shipped_lenses().get(shipped_name(model.base.cfg.name, kind))
     if kind not in SHIPPED or file is None:
         return None
     return f"{kind} {_sha256(file, file.stat().st_mtime_ns)}"
@@ -53,19 +54,19 @@ def find_lens(model: HookedModel, key: str) -> Transport:
     if kind == "last blocks":
         return LastBlocksLens(int(rest))
     if kind == TRAINED_HERE:
-        return _trained()[model.cfg.name][1]
-    return _load(shipped_name(model.cfg.name, kind), rest)
+        return _trained()[fingerprint(model)][1]
+    return _load(shipped_name(model.base.cfg.name, kind), rest)
 
 
 def keep_trained(model: HookedModel, lens: TunedLens) -> None:
     """Offer this lens under *trained here* for the rest of the visit."""
     name = hashlib.sha256(lens.bias.cpu().numpy().tobytes()).hexdigest()[:_DIGITS]
-    _trained()[model.cfg.name] = (name, lens)
+    _trained()[fingerprint(model)] = (name, lens)
 
 
 def trained_lens(model: HookedModel) -> TunedLens | None:
     """The lens that this visitor trained for the model, if there is one."""
-    kept = _trained().get(model.cfg.name)
+    kept = _trained().get(fingerprint(model))
     return None if kept is None else kept[1]
 
 

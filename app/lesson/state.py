@@ -79,19 +79,23 @@ def granted() -> tuple[str, ...]:
 
 def bench(lesson: Lesson) -> Bench:
     """The lesson's measures on the visitor's model, their results remembered for all visitors."""
+    # Imported here: with them come torch and the labs, and the text should be there before.
+    from app.lens_cache import fingerprint
     from app.models import chosen_model
 
     model = chosen_model()
+    # Some measures ask for the name beside the weights.
+    which = (fingerprint(model), model.cfg.name)
 
     def run(measure: Measure, settings: Mapping[str, Any], given: Mapping[str, Any]) -> Value:
-        return _run(model.cfg.name, measure.name, dict(settings), dict(given), model)
+        return _run(which, measure.name, dict(settings), dict(given), model)
 
     return Bench(lesson, run, present(lesson) or {})
 
 
 @st.cache_data(max_entries=2000, show_spinner=False)
 def _run(
-    model_name: str,
+    which: tuple[str, str],
     measure: str,
     settings: dict[str, Any],
     given: dict[str, Any],

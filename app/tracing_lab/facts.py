@@ -31,8 +31,10 @@ class Offered:
     object: str
 
 
-def choose_fact(model: HookedModel) -> tuple[str, str]:
-    """The prompt and its subject; the URL holds both."""
+def choose_fact(
+    model: HookedModel, *, used: str = "The tokens of these words are corrupted."
+) -> tuple[str, str]:
+    """The prompt and its subject; the URL holds both. ``used`` says what the subject is for."""
     state = st.session_state
     facts = {fact.prompt: fact for fact in ask(model, offered_facts).result}
     prompt = st.text_input(
@@ -53,7 +55,7 @@ def choose_fact(model: HookedModel) -> tuple[str, str]:
         bind="query-params",
         max_chars=200,
         placeholder="the words that the fact is about",
-        help="The tokens of these words are corrupted.",
+        help=used,
     )
     _picker(facts, prompt)
     return prompt, subject
