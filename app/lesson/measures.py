@@ -24,6 +24,7 @@ MODULES = (
     "app.transformer_lab.measures",
     "app.attention_lab.measures",
     "app.patching_lab.measures",
+    "app.patching_lab.path_measures",
     "app.tracing_lab.measures",
 )
 

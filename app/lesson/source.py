@@ -11,6 +11,8 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from app.lesson.measures import MODULES
+
 
 class SourceError(ValueError):
     """A measure uses what a notebook does not have; the message names both."""
@@ -19,8 +21,8 @@ class SourceError(ValueError):
 def sources(fns: Iterable[Callable[..., Any]]) -> str:
     """One script that defines these functions, given ``lens_core`` and its dependencies.
 
-    What they use of their own module comes along: functions, constants, imported names. Raises
-    SourceError where they use something else of ``app``.
+    What they use of their own module comes along (functions, constants, imported names), and so do
+    functions of other modules of measures. Raises SourceError for anything else of ``app``.
     """
     collector = _Collector()
     for fn in fns:
@@ -53,8 +55,10 @@ class _Collector:
         if name in self.seen:
             return
         home = getattr(value, "__module__", None)
-        if isinstance(value, types.FunctionType) and home == fn.__module__:
-            self.function(value)
+        # A function that remembers its results is a function too.
+        own = inspect.unwrap(value) if callable(value) else value
+        if isinstance(own, types.FunctionType) and home in (fn.__module__, *MODULES):
+            self.function(own)
             return
         self.seen.add(name)
         if isinstance(value, types.ModuleType):

@@ -15,6 +15,7 @@ from app.patching_lab.measured import heads_job, how, layers_of, one_patch
 from app.patching_lab.places_view import effects, shown_values, timing
 from app.patching_lab.selection import choice, take_head
 from app.patching_lab.settings import ALL_POSITIONS, OVER, PARTS
+from app.patching_lab.wires_view import offer_wires
 from lens_core.patching import SweepResult
 
 KEY = "patching_heads"
@@ -89,6 +90,7 @@ def _head(scene: Scene, found: SweepResult, values: np.ndarray, moved: np.ndarra
     st.markdown(f"##### {scene.settings.part} of {name}")
     st.markdown(words.moved_line(scene, patched, float(raw), float(share)))
     words.patch_table(patched)
+    offer_wires(layer, head, scene.settings.part)
     best = np.unravel_index(int(np.nanargmax(np.abs(np.nan_to_num(moved)))), moved.shape)
     strongest = head_label(int(best[0]), int(best[1]))
     st.caption(

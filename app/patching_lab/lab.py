@@ -21,6 +21,7 @@ from app.patching_lab import (
     selection,
     snippets,
     tables,
+    wires_view,
 )
 from app.patching_lab.asked import Scene, scene_of
 from app.patching_lab.pairs import invitation, two_prompts
@@ -35,6 +36,7 @@ from app.patching_lab.settings import (
     PATCH_WITH,
     PLACES,
     SCALES,
+    WIRES,
     Settings,
 )
 from app.patching_lab.strip import token_strip
@@ -56,6 +58,7 @@ _VIEWS = {
     PLACES: View(places_view.controls, places_view.draw),
     ATTRIBUTION: View(attribution_view.controls, attribution_view.draw),
     HEADS: View(heads_view.controls, heads_view.draw),
+    WIRES: View(wires_view.controls, wires_view.draw),
     MANY: View(many_view.controls, many_view.draw),
 }
 
@@ -83,7 +86,9 @@ def _lab(model: HookedModel, clean: str, corrupted: str, first_view: str) -> Lab
     left, right = st.columns([1, 2.4])
     with left:
         choice("Direction", DIRECTIONS, "direction")
-    if view != ATTRIBUTION:  # a gradient says nothing of zeros or means
+    if view == WIRES:
+        selection.choose_reader(model)
+    elif view != ATTRIBUTION:  # a gradient says nothing of zeros or means
         with right:
             choice("Put there", PATCH_WITH, "patch_with")
     body = st.container()
@@ -98,14 +103,18 @@ def _lab(model: HookedModel, clean: str, corrupted: str, first_view: str) -> Lab
         choice("Numbers in the map", SCALES, "scale")
         choice("Align the prompts by", ALIGN, "align")
         scene = _scene(model, selection.chosen(clean, corrupted, view))
-        selection.choose_cell(model, len(scene.tokens), heads=view == HEADS)
+        if view == WIRES:
+            selection.choose_wire(len(scene.tokens), wires_view.senders(scene))
+        else:
+            selection.choose_cell(model, len(scene.tokens), heads=view == HEADS)
     # The controls of the chosen cell may have let go of a place that is not there.
     settings = selection.chosen(clean, corrupted, view)
     scene = _scene(model, settings)
     with body, polite_errors():
         _draw(scene, view)
     _take_away(scene)
-    chosen = {"layer": scene.layer, "at": scene.at, "head": scene.head}
+    # A lesson asks about none of the visitor's own pairs, which may be a file.
+    chosen = {"layer": scene.layer, "at": scene.at, "head": scene.head, "own_pairs": ""}
     return LabState(model, {**asdict(settings), **chosen})
 
 
@@ -143,4 +152,5 @@ def _take_away(scene: Scene) -> None:
             lambda: tables.table(scene),
             lambda: snippets.patching_code(scene),
             file_name="patching.csv",
+            missing=tables.missing(scene),
         )

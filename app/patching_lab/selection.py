@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from app import answer_controls
 from app.lesson.state import granted
-from app.patching_lab.settings import VIEWS, Settings
+from app.patching_lab.settings import LOGITS, MLP, OVER, VIEWS, Settings
 from app.place_controls import one_of, position
 
 if TYPE_CHECKING:
     from lens_core import HookedModel
 
-LAYER, HEAD, AT, VIEW = "layer", "head", "at", "view"
+LAYER, HEAD, AT, VIEW, SENDER = "layer", "head", "at", "view", "sender"
 _SEEN, _PAGE = "patching_seen", "patching_page"
 _SAME = "The same choice as a click in the map."
 
@@ -44,16 +44,58 @@ def choose_cell(model: HookedModel, n_tokens: int, *, heads: bool) -> None:
     with columns[0]:
         one_of("Layer (block)", LAYER, model.cfg.n_layers, help=_SAME)
     with columns[1]:
-        position(
-            "Patched position",
-            AT,
-            n_tokens,
-            empty="the first that differs",
-            help=f"Counted from 0. {_SAME}",
-        )
+        _choose_position(n_tokens)
     if heads:
         with columns[2]:
             one_of("Head", HEAD, model.cfg.n_heads, help=_SAME)
+
+
+def choose_reader(model: HookedModel) -> None:
+    """The head or MLP whose wires are shown; the logits are one and need no choice."""
+    reads = st.session_state.get("reads") or LOGITS
+    if reads == LOGITS:
+        return
+    left, right = st.columns(2)
+    with left:
+        one_of("Its layer (block)", LAYER, model.cfg.n_layers, help="The layer of who reads.")
+    if reads != MLP:
+        with right:
+            one_of("Its head", HEAD, model.cfg.n_heads, help="The head that reads.")
+
+
+def choose_wire(n_tokens: int, senders: Sequence[str]) -> None:
+    """Where the senders are patched, and whose wire is looked at closely."""
+    choice("Senders patched at", OVER, "over")
+    left, right = st.columns(2)
+    with left:
+        if st.session_state.get(SENDER) not in senders:
+            st.session_state.pop(SENDER, None)
+        st.selectbox(
+            "Sender",
+            senders,
+            index=None,
+            key=SENDER,
+            bind="query-params",
+            placeholder="the strongest",
+            help=_SAME,
+        )
+    with right:
+        _choose_position(n_tokens)
+
+
+def _choose_position(n_tokens: int) -> None:
+    position(
+        "Patched position",
+        AT,
+        n_tokens,
+        empty="the first that differs",
+        help=f"Counted from 0. {_SAME}",
+    )
+
+
+def take_sender(name: str) -> None:
+    """The sender that a click chose."""
+    st.session_state[SENDER] = name
 
 
 def take_position(at: int) -> None:

@@ -12,15 +12,17 @@ from typing import ClassVar
 from app.answer_controls import FINAL
 from app.lab_settings import LabSettings
 
-PLACES, HEADS, ATTRIBUTION, MANY = (
+PLACES, HEADS, WIRES, ATTRIBUTION, MANY = (
     "layers and positions",
     "heads",
+    "wires",
     "two passes",
     "many pairs",
 )
 VIEWS = {
     PLACES: "the chosen activation, at every layer and every token",
     HEADS: "what each head writes, or one of its inputs",
+    WIRES: "what each part tells one reader: a head's query, key or value, an MLP, the logits",
     ATTRIBUTION: "every patch estimated at once from gradients, beside the real patches",
     MANY: "the same map, averaged over many pairs of prompts, with intervals",
 }
@@ -42,6 +44,19 @@ ALL_POSITIONS, ONE_POSITION = "all positions", "the chosen position"
 OVER = {
     ALL_POSITIONS: "the head is patched at every token at once",
     ONE_POSITION: "the head is patched at one token only",
+}
+LOGITS, MLP = "logits", "mlp"
+READS = {
+    LOGITS: "the answer itself, which hears every part",
+    "q": "the queries of the chosen head",
+    "k": "the keys of the chosen head",
+    "v": "the values of the chosen head",
+    MLP: "the MLP of the chosen block",
+}
+PASS_ON, HELD_STILL = "pass it on", "are held still"
+BETWEEN = {
+    PASS_ON: "heads are held still, MLPs between sender and reader react, as in the paper",
+    HELD_STILL: "nothing between sender and reader reacts: the bare wire",
 }
 DIRECTIONS = {
     "denoise": "a clean activation into the corrupted run: is it enough to bring the answer back?",
@@ -78,7 +93,7 @@ OWN_PAIRS = "your own"
 FAMILIES = {
     "who gets it": "one of two people gives the other a thing; corrupted: the other one gives",
     "capitals": "the capital of a country; corrupted: another country",
-    OWN_PAIRS: "pairs that you type or paste, one a line: clean, corrupted, answer, foil",
+    OWN_PAIRS: "pairs from a CSV file, or typed: clean, corrupted and, if you like, target, foil",
 }
 
 
@@ -94,13 +109,16 @@ class Settings(LabSettings):
         view: of `VIEWS`.
         site: what is patched in the map, of `SITES`; part: in the heads' map, of `PARTS`; over: at
             which positions there, of `OVER`.
+        reads: who reads in the view of wires, of `READS`; of a head or MLP, the chosen one; sender:
+            the chosen one there, such as *L0H2*, *MLP 3* or *embeddings*, empty for the strongest;
+            between: what the MLPs on the way do, of `BETWEEN`.
         layer, at: the chosen cell of the map; head: with the layer, the chosen head. ``at`` counts
             from 0, or from the end if negative; None: the first token that differs.
         direction: of `DIRECTIONS`; patch_with: of `PATCH_WITH`; metric: of `METRICS`; scale: of
             `SCALES`; align: of `ALIGN`.
         gradient: of `GRADIENTS`, for the view of two passes.
         family: where the pairs of the view of many come from, of `FAMILIES`; n_pairs: how many;
-            own_pairs: the visitor's own, one a line as a CSV file has them.
+            own_pairs: the visitor's own, as a CSV file has them.
         seed: of pairs, draws, noise and intervals.
         bos: the prompts begin with the model's start token; None: as the model was trained.
     """
@@ -113,6 +131,9 @@ class Settings(LabSettings):
     site: str = "resid_pre"
     part: str = "z"
     over: str = ALL_POSITIONS
+    reads: str = LOGITS
+    sender: str = ""
+    between: str = PASS_ON
     layer: int = 0
     at: int | None = None
     head: int = 0
@@ -133,6 +154,8 @@ class Settings(LabSettings):
         "site": SITES,
         "part": PARTS,
         "over": OVER,
+        "reads": READS,
+        "between": BETWEEN,
         "direction": DIRECTIONS,
         "patch_with": PATCH_WITH,
         "metric": METRICS,

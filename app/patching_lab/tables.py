@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from app.jobs import Job
+from app.patching_lab import many_view
 from app.patching_lab.asked import Scene
 from app.patching_lab.attribution_view import estimate_of, with_other_run
-from app.patching_lab.many_view import pairs_of
-from app.patching_lab.measured import heads_job, many_job, places_job
-from app.patching_lab.settings import ATTRIBUTION, HEADS, MANY
+from app.patching_lab.measured import heads_job, places_job
+from app.patching_lab.settings import ATTRIBUTION, HEADS, MANY, WIRES
+from app.patching_lab.wires import wires_job
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,12 +21,21 @@ def table(scene: Scene) -> pd.DataFrame:
     if scene.settings.view == HEADS:
         return _waited(heads_job(scene))
     if scene.settings.view == MANY:
-        return _waited(many_job(scene, pairs_of(scene.model, scene.settings)))
+        return many_view.table(scene)
     if scene.settings.view == ATTRIBUTION:
         return _estimates(scene)
+    if scene.settings.view == WIRES:
+        return _wires(scene)
     frame = _waited(places_job(scene))
     frame.insert(2, "token", [scene.tokens[i] for i in frame["position"]])
     return frame
+
+
+def missing(scene: Scene) -> str:
+    """Why there is no table yet; empty where there is one."""
+    if scene.settings.view == MANY and many_view.kept_for(scene) is None:
+        return "There is no average yet: choose Patch them first."
+    return ""
 
 
 def _estimates(scene: Scene) -> pd.DataFrame:
@@ -37,10 +47,21 @@ def _estimates(scene: Scene) -> pd.DataFrame:
     return frame
 
 
+def _wires(scene: Scene) -> pd.DataFrame:
+    found = _result(wires_job(scene)).found
+    frame: pd.DataFrame = found.to_frame()
+    frame["share_of_the_way"] = found.moved.ravel()
+    return frame
+
+
 def _waited(job: Job[Any]) -> pd.DataFrame:
+    frame: pd.DataFrame = _result(job).to_frame()
+    return frame
+
+
+def _result(job: Job[Any]) -> Any:
     job.finished.wait()
     if job.error is not None:
         raise job.error
     assert job.result is not None
-    frame: pd.DataFrame = job.result.result.to_frame()
-    return frame
+    return job.result.result

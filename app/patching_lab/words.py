@@ -8,7 +8,7 @@ from app.errors import plain
 from app.layer_map import written
 from app.patching_lab.asked import Guesses, Scene
 from app.patching_lab.measured import Patched
-from lens_core.patching import METRICS, SweepResult
+from lens_core.patching import METRICS, PathResult, SweepResult
 from lens_core.plots import visible
 
 
@@ -17,7 +17,7 @@ def token(text: str) -> str:
     return plain(visible(text))
 
 
-def question_line(scene: Scene, found: SweepResult) -> str:
+def question_line(scene: Scene, found: SweepResult | PathResult) -> str:
     """What the two unpatched runs come to."""
     metric = METRICS[scene.settings.metric]
     unit = f" {metric.unit}" if metric.unit else ""
