@@ -113,8 +113,7 @@ def _lab(model: HookedModel, clean: str, corrupted: str, first_view: str) -> Lab
     with body, polite_errors():
         _draw(scene, view)
     _take_away(scene)
-    # A lesson asks about none of the visitor's own pairs, which may be a file.
-    chosen = {"layer": scene.layer, "at": scene.at, "head": scene.head, "own_pairs": ""}
+    chosen = {"layer": scene.layer, "at": scene.at, "head": scene.head}
     return LabState(model, {**asdict(settings), **chosen})
 
 
@@ -152,5 +151,4 @@ def _take_away(scene: Scene) -> None:
             lambda: tables.table(scene),
             lambda: snippets.patching_code(scene),
             file_name="patching.csv",
-            missing=tables.missing(scene),
         )
