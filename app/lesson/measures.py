@@ -25,6 +25,7 @@ MODULES = (
     "app.attention_lab.measures",
     "app.patching_lab.measures",
     "app.patching_lab.path_measures",
+    "app.circuit_lab.measures",
     "app.tracing_lab.measures",
 )
 
