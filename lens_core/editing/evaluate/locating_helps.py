@@ -216,6 +216,8 @@ def _nanmean(values: Array) -> float:
 
 
 def _correlation(x: Array, y: Array) -> Estimate:
+    if np.isnan(_pearson(x.ravel(), y.ravel())):
+        return Estimate(np.nan, np.nan, np.nan)
     found = over_documents(lambda i: _pearson(x[i].ravel(), y[i].ravel()), np.arange(len(x)))
     return Estimate(*map(float, found[:3]))
 
