@@ -81,6 +81,8 @@ class Run:
         head_input: not None: skip the whole decoder, and hand this to the unembedding.
         enter: given each block's layer and input, returns the input to use; rows may join there.
         narrow: of the last block's MLP only the last position is wanted.
+        fused: an activation that the model's code writes out in many steps may be computed by the
+            one call of torch for it, which gives the same but for rounding.
     """
 
     __slots__ = (
@@ -88,6 +90,7 @@ class Run:
         "cache",
         "copied",
         "enter",
+        "fused",
         "grad",
         "head_input",
         "low_rank",
@@ -121,7 +124,7 @@ class Run:
         }
         self.softmax_layers: set[int | None] = set()
         self.enter: Callable[[int, Tensor], Tensor] | None = None
-        self.narrow = False
+        self.narrow = self.fused = False
         self.cache: dict[SiteKey, Tensor] = {}
 
     @property

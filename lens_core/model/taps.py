@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.activations import NewGELUActivation
 
 from lens_core.model.attention import LAYER_ATTRIBUTE, AttentionWindow
 from lens_core.model.run import Run, StopRun, current_run
@@ -41,6 +42,9 @@ def install(model: nn.Module, spec: ModelSpec) -> None:
         _wrap(block, _block_forward, _BlockTap(n, spec.block_outputs))
         _install_attention(block, layer, n, spec)
         _install_mlp(block, layer, n)
+        for module in block.modules():
+            if type(module) is NewGELUActivation:
+                _wrap(module, _gelu_forward, None)
     last = spec.layers[-1]
     if last.mlp_in is not None:
         _wrap(module_at(blocks, f"{len(spec.layers) - 1}.{last.mlp_in}"), _last_mlp_forward, None)
@@ -284,6 +288,14 @@ def _last_mlp_forward(module: Any, *args: Any, **kwargs: Any) -> Any:
     if not isinstance(output, Tensor):
         return (_at_the_end(output[0], hidden), *output[1:])
     return _at_the_end(output, hidden)
+
+
+def _gelu_forward(module: Any, x: Tensor) -> Tensor:
+    """GPT-2's activation, which its code computes in eight steps through the whole memory."""
+    run = current_run()
+    if run is not None and run.fused:
+        return nn.functional.gelu(x, approximate="tanh")
+    return module._lens_inner(x)
 
 
 def _at_the_end(last: Tensor, hidden: Tensor) -> Tensor:

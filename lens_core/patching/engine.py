@@ -230,8 +230,10 @@ def _run_chunk(
     model = base.model
     device = base.tokens.device
     rows = torch.tensor([cells[i].row for i in chunk.cells], device=device)
-    run = Run(start=max(chunk.layers[0], 0), copied=model.spec.copied)
-    run.offset = chunk.first
+    run = Run(
+        start=max(chunk.layers[0], 0), copied=model.spec.copied, standing=model._standing_terms
+    )
+    run.offset, run.fused = chunk.first, True
     after = _plan_writes(run, [cells[i] for i in chunk.cells], sources)
     past = PrefixCache(base, chunk.first) if chunk.first else None
     run.enter = _Joining(run, base, rows, chunk, past)

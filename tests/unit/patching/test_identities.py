@@ -91,3 +91,24 @@ def test_a_sweep_cancelled_beside_another_does_not_touch_it(gpt2):
         list(ended)
         for job in found:
             assert np.array_equal(job.result().values, alone)
+
+
+def test_the_fused_activation_is_the_model_s_own_and_only_in_patched_runs(gpt2, monkeypatch):
+    """Forbids an activation that is merely similar, and one that changes what a model says."""
+    calls = []
+    fused = torch.nn.functional.gelu
+
+    def counted(x, approximate="none"):
+        calls.append(approximate)
+        return fused(x, approximate=approximate)
+
+    monkeypatch.setattr(torch.nn.functional, "gelu", counted)
+    logits = gpt2.hooked.run(gpt2.tokens)
+    assert torch.equal(logits, gpt2.plain(gpt2.tokens).logits)
+    assert calls == []
+    base = record_base(gpt2.hooked, gpt2.tokens)
+    run_cells(base, every_place(), states_of(base), answer)
+    assert set(calls) == {"tanh"}
+    x = torch.linspace(-12, 12, 4001)
+    own = gpt2.plain.transformer.h[0].mlp.act(x)
+    assert torch.allclose(fused(x, approximate="tanh"), own, atol=1e-6)
