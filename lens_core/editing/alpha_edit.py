@@ -29,22 +29,17 @@ def alphaedit(
     covariance: KeyCovariance | None = None,
     on_step: OnStep | None = None,
     *,
-    earlier: Sequence[Edit] = (),
     contexts: Contexts | None = None,
     on_trace: OnTrace | None = None,
 ) -> Edit:
     """Facts in batches one after another, each within the directions that nothing else uses.
 
     The change of every layer is projected on the null space of C, so that what the corpus's keys
-    give stays as it is to the last digit; and the keys of all batches before count as keys to be
-    left alone. A small model trained for long may use all of its directions: then there is nothing
-    to write in, and this says so.
+    give stays as it is to the last digit; and the keys of all batches before, as those of the edits
+    that stand in ``model``, count as keys to be left alone. A small model trained for long may use
+    all of its directions: then there is nothing to write in, and this says so.
 
-    Args:
-        earlier: edits that were made before and stand in ``model``, whose keys are to be left alone
-            too.
-
-    The other arguments and the result are those of `memit`.
+    Arguments and result are those of `memit`.
 
     Raises:
         EditingError: no direction is free in a layer; and as `memit`.
@@ -54,7 +49,7 @@ def alphaedit(
         >>> model = HookedModel.from_pretrained("tiny-world")
         >>> first = alphaedit(model, EditRequest("The Louvre is in", "The Louvre", "Rome"))
         >>> second = EditRequest("The Prado is in", "The Prado", "Berlin")
-        >>> edit = alphaedit(model.edited([first]), second, earlier=[first])
+        >>> edit = alphaedit(model.edited([first]), second)
         >>> edit.method
         'alphaedit'
     """
@@ -71,7 +66,6 @@ def alphaedit(
         model,
         requests,
         method,
-        earlier=earlier,
         contexts=contexts,
         on_step=on_step,
         on_trace=on_trace,

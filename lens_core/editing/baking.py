@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -53,13 +53,14 @@ def bake(
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise EditingError(f"There is something in {folder.name!r} already; name a new folder.")
-    state = dict(model.hf_model.state_dict())
+    hf_model: Any = model.hf_model
+    state = dict(hf_model.state_dict())
     state |= _changed_weights(view, state)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as made:
             half = Path(made) / "checkpoint"
-            model.hf_model.save_pretrained(half, state_dict=state)
+            hf_model.save_pretrained(half, state_dict=state)
             if model.tokenizer is not None:
                 model.tokenizer.save_pretrained(half)
             (half / "README.md").write_text(_card(model, edits), encoding="utf-8")
@@ -76,6 +77,7 @@ def _changed_weights(view: HookedModel, state: dict[str, Tensor]) -> dict[str, T
     """The edited weights by their name in the checkpoint, in the model's own layout."""
     changed: dict[str, Tensor] = {}
     for (site, layer), term in view._standing_terms.items():
+        assert layer is not None  # projections are in layers
         part = PROJECTIONS[site]
         module = view._module(layer, part)
         path = getattr(view.spec.layers[layer], part)

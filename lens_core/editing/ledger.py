@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from lens_core.editing.edit import Edit
 from lens_core.editing.errors import EditingError
 from lens_core.editing.packing import pack, read_edit, unpack, write_edit
@@ -163,7 +165,8 @@ class Ledger:
         Raises:
             EditingError: an edit cannot be saved.
         """
-        written, tensors = [], {}
+        written: list[dict[str, Any]] = []
+        tensors: dict[str, Tensor] = {}
         for number, entry in enumerate(self._entries):
             edit, its_tensors = write_edit(entry.edit, number, _settings_kinds())
             written.append({"name": entry.name, "on": entry.on, "edit": edit})

@@ -60,7 +60,9 @@ def unpack(data: bytes, what: str) -> tuple[Json, dict[str, Tensor]]:
     return content, tensors
 
 
-def write_edit(edit: Edit, number: int, settings: Mapping[str, type]) -> tuple[Json, Json]:
+def write_edit(
+    edit: Edit, number: int, settings: Mapping[str, type]
+) -> tuple[Json, dict[str, Tensor]]:
     """An edit as JSON, and the tensors that it refers to.
 
     Args:
@@ -85,7 +87,7 @@ def write_edit(edit: Edit, number: int, settings: Mapping[str, type]) -> tuple[J
         "fingerprint": edit.fingerprint,
         "settings": None
         if edit.settings is None
-        else {"kind": kind, "values": _plain(dataclasses.asdict(edit.settings))},
+        else {"kind": kind, "values": _plain(vars(edit.settings))},
         "terms": terms,
         "steps": [[_plain(getattr(step, name)) for name in _STEP] for step in edit.trace.steps],
         "diagnostics": [[_plain(getattr(d, name)) for name in _NUMBERS] for d in diagnostics],
@@ -139,12 +141,12 @@ def _read_trace(content: Json, tensors: Mapping[str, Tensor], number: int) -> Ed
     vectors = {name: tensors[f"{number}.{name}"] for name in _VECTORS} if rows else {}
     if any(t.ndim != 2 or len(t) != len(rows) for t in vectors.values()):
         raise ValueError("other vectors than diagnostics")
+    found: list[dict[str, Any]] = [
+        dict(zip(_NUMBERS, _row(row, LayerDiagnostic), strict=True)) for row in rows
+    ]
     diagnostics = tuple(
-        LayerDiagnostic(
-            **dict(zip(_NUMBERS, _row(row, LayerDiagnostic), strict=True)),
-            **{name: t[i] for name, t in vectors.items()},
-        )
-        for i, row in enumerate(rows)
+        LayerDiagnostic(**{**numbers, **{name: t[i] for name, t in vectors.items()}})
+        for i, numbers in enumerate(found)
     )
     return EditTrace(steps, diagnostics)
 

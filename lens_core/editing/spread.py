@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -58,7 +57,6 @@ def spread(
     requests: EditRequest | Sequence[EditRequest],
     method: Method,
     *,
-    earlier: Sequence[Edit] = (),
     contexts: Contexts | None = None,
     on_step: OnStep | None = None,
     on_trace: OnTrace | None = None,
@@ -70,7 +68,7 @@ def spread(
     s = method.settings
     if contexts is None:
         contexts = default_contexts(model, s.n_contexts, s.seed)
-    writer = _Writer(model, method, contexts, earlier, len(many), on_step, on_trace)
+    writer = _Writer(model, method, contexts, len(many), on_step, on_trace)
     size = s.batch or len(many)
     for start in range(0, len(many), size):
         writer.write(located[start : start + size])
@@ -127,7 +125,6 @@ class _Writer:
         model: HookedModel,
         method: Method,
         contexts: Contexts,
-        earlier: Sequence[Edit],
         n_facts: int,
         on_step: OnStep | None,
         on_trace: OnTrace | None,
@@ -140,7 +137,7 @@ class _Writer:
         self.steps: list[OptimisationStep] = []
         self.diagnostics: list[LayerDiagnostic] = []
         self._factors: dict[int, list[tuple[Tensor, Tensor]]] = {n: [] for n in self.layers}
-        self._keys: dict[int, Keys] = {n: _keys_of(model, n, earlier) for n in self.layers}
+        self._keys: dict[int, Keys] = {n: _keys_of(model, n) for n in self.layers}
 
     def terms(self) -> tuple[Intervention, ...]:
         """What is written so far, one term a layer."""
@@ -186,6 +183,7 @@ class _Writer:
             self.diagnostics += written.diagnostics(n_before, errors)
         self.n_written += len(located)
 
+    @torch.no_grad()
     def _write_layer(
         self, located: Sequence[LocatedRequest], layer: int, z: Tensor, n_left: int
     ) -> _Written:
@@ -193,10 +191,9 @@ class _Writer:
         places = [("mlp_post", layer), ("mlp_out", layer), ("resid_post", last)]
         states = self._states(located, places, self.method.settings.n_contexts)
         view = self.model.edited(self.terms())
-        bare = SimpleNamespace(
-            layer=layer, keys=states.bare("mlp_post", layer), values=states.bare("mlp_out", layer)
+        factor = added_per_output(
+            view, layer, states.bare("mlp_post", layer), states.bare("mlp_out", layer)
         )
-        factor = added_per_output(view, bare)
         keys = states.mean("mlp_post", layer).cpu()
         missing = z - states.bare("resid_post", last).cpu()
         residuals = missing.double() / n_left / factor
@@ -278,7 +275,8 @@ class _Written:
         ]
 
 
-def _keys_of(model: HookedModel, layer: int, edits: Sequence[Edit]) -> Keys:
-    """The keys that some edits have written in a layer."""
+def _keys_of(model: HookedModel, layer: int) -> Keys:
+    """The keys that the edits which stand in a model have written in a layer."""
+    edits = [edit for edit in model.edits if isinstance(edit, Edit)]
     keys = [d.key.cpu() for e in edits for d in e.trace.diagnostics if d.layer == layer]
     return torch.stack(keys) if keys else torch.zeros(0, model.spec.layers[layer].d_mlp or 0)

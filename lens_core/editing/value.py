@@ -161,8 +161,8 @@ class _Search:
         loss = _Loss(resumed, rows)
         start, factor = loss.bare(resumed.resid), 1.0
         if self.at == "mlp_out":
-            start, factor = loss.bare(resumed.values), added_per_output(self.model, resumed)
-            start = start / factor
+            factor = added_per_output(self.model, self.layer, resumed.keys, resumed.values)
+            start = loss.bare(resumed.values) / factor
         delta = torch.zeros_like(start, dtype=torch.float32)
         size = start.float().norm(dim=-1)
         adam = _Adam(delta, s.lr)
@@ -269,14 +269,20 @@ class _Loss:
         log_probs = logits.log_softmax(dim=-1)
         trains, weight, fact = self.trains[here], self.weight[here], local[self.fact[here]]
         said = log_probs[trains].gather(1, self.target[here][trains][:, None])[:, 0]
-        after, before = log_probs[~trains], self.before[here[~self.trains]]
-        drift = (before.exp() * (before - after)).sum(dim=-1) if len(after) else after.sum(dim=-1)
+        drift = _drift(log_probs[~trains], self.before[here[~self.trains]])
         nothing = change.new_zeros(len(active), dtype=torch.float32)
         nll = nothing.index_add(0, fact[trains], -said * weight[trains])
         kl = nothing.index_add(0, fact[~trains], drift * weight[~trains])
         bare = torch.isin(self.resumed.batch.wanted_row[here][trains], self.bare_row)
         whole = nothing.index_add(0, fact[trains][bare], said.detach()[bare])
         return _Parts(nll, kl, whole.exp())
+
+
+def _drift(
+    after: Float[Tensor, "n d_vocab"], before: Float[Tensor, "n d_vocab"]
+) -> Float[Tensor, " n"]:
+    """KL(after || before) of log-probabilities, in the direction of paper and published code."""
+    return (after.exp() * (after - before)).sum(dim=-1) if len(after) else after.sum(dim=-1)
 
 
 class _Adam:

@@ -93,11 +93,13 @@ class Edited:
 
     Attributes:
         standing: the low-rank edits that hold in every run, in order; () in a model as loaded.
+        edits: what they were given as.
     """
 
     cfg: ModelConfig
     spec: ModelSpec
     standing: tuple[Intervention, ...] = ()
+    edits: tuple[Intervention | HoldsInterventions, ...] = ()
     _standing_terms: Mapping[Place, StandingTerm] = {}
     _base: Self | None = None
 
@@ -149,7 +151,7 @@ class Edited:
             assert term.layer is not None
             at.setdefault((term.site, term.layer), []).append(term)
         view = copy.copy(self)
-        view.standing = standing
+        view.standing, view.edits = standing, (*self.edits, *given)
         view._standing_terms = {place: StandingTerm(here) for place, here in at.items()}
         view._base = self.base
         if name is None:
