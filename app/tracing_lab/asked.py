@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from app.answer_controls import FINAL, NEXT
 from app.attention_cache import Answer, begin
 from app.jobs import Job
 from app.lens_lab.request import one_token
-from app.tracing_lab.settings import KINDS, NOISE, Settings
+from app.tracing_lab.settings import NOISE, SEVERED_KINDS, Settings
 from lens_core.model.errors import TokenError
 from lens_core.tracing import (
     CausalTrace,
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from lens_core import HookedModel
 
 MAX_SAMPLES = 30
-KIND_NAMES: tuple[TraceKind, ...] = tuple(kind for kind in get_args(TraceKind) if kind in KINDS)
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,16 @@ class Asked:
         return default_window(n_layers) if wanted is None else min(max(wanted, 1), n_layers)
 
     @property
+    def kinds(self) -> tuple[TraceKind, ...]:
+        """The maps that are drawn, in their order."""
+        return kinds_of(self.settings)
+
+    @property
+    def kind(self) -> TraceKind:
+        """The map of the chosen cell."""
+        return next((kind for kind in self.kinds if kind == self.settings.kind), "state")
+
+    @property
     def arguments(self) -> dict[str, Any]:
         """The arguments of `causal_trace` beside prompt, subject and answers."""
         settings = self.settings
@@ -61,6 +70,12 @@ class Asked:
             "direction": settings.direction,
             "metric": settings.metric,
         }
+
+
+def kinds_of(settings: Settings) -> tuple[TraceKind, ...]:
+    """The maps that settings ask for: states, the severed ones beside them, then windows."""
+    severed = SEVERED_KINDS.get(settings.severed)
+    return ("state", *((severed,) if severed else ()), "mlp", "attn")
 
 
 def asked_of(model: HookedModel, settings: Settings) -> Asked:
@@ -117,7 +132,7 @@ def trace_job(asked: Asked) -> Job[Answer[CausalTrace]]:
         subject=settings.subject.strip(),
         answer=asked.answer,
         foil=asked.foil,
-        kinds=KIND_NAMES,
+        kinds=asked.kinds,
         **asked.arguments,
     )
 

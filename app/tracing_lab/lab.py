@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from app.lesson.state import LabState
 from app.models import chosen_model
 from app.take_away import provenance, table_and_code
 from app.tracing_lab import many_view, one_view, selection, snippets
-from app.tracing_lab.asked import MAX_SAMPLES, Asked, asked_of, trace_job
+from app.tracing_lab.asked import MAX_SAMPLES, Asked, asked_of, kinds_of, trace_job
 from app.tracing_lab.facts import choose_fact, invitation
 from app.tracing_lab.selection import choice
 from app.tracing_lab.settings import (
@@ -24,6 +25,7 @@ from app.tracing_lab.settings import (
     MANY,
     METRICS,
     NOISE,
+    SEVERED,
     VIEWS,
     Settings,
 )
@@ -55,10 +57,11 @@ def _lab(model: HookedModel, prompt: str, subject: str) -> LabState:
     selection.fresh(prompt)
     view = choice("View", VIEWS, "view")
     _corruption(model)
+    severed = choice("Cut off from the restored state", SEVERED, "severed")
     body = st.container()
     with st.expander("More settings"):
         n_tokens = len(tokens_of(model, prompt))
-        _more(model, n_tokens)
+        _more(model, n_tokens, kinds_of(Settings(severed=severed)))
     asked = asked_of(model, selection.chosen(prompt, subject))
     with body, polite_errors():
         for note in asked.notes:
@@ -132,14 +135,14 @@ def _corruption(model: HookedModel) -> None:
     )
 
 
-def _more(model: HookedModel, n_tokens: int) -> None:
+def _more(model: HookedModel, n_tokens: int, kinds: Sequence[str]) -> None:
     target_and_foil(
         about="The answer whose probability is followed",
         foil_for="when the metric is the logit difference",
     )
     choice("Direction", DIRECTIONS, "direction")
     choice("Metric", METRICS, "metric")
-    selection.choose_cell(model, n_tokens)
+    selection.choose_cell(model, n_tokens, kinds)
     st.number_input(
         "Seed of the noise and of the facts", 0, 9999, 0, key="seed", bind="query-params",
         persist_state="page",
@@ -160,8 +163,12 @@ def _take_away(asked: Asked) -> None:
         )
     )
     with polite_errors():
+        none_yet = settings.view == MANY and many_view.kept_for(asked) is None
         table_and_code(
-            lambda: _table(asked), lambda: snippets.tracing_code(asked), file_name="tracing.csv"
+            lambda: _table(asked),
+            lambda: snippets.tracing_code(asked),
+            file_name="tracing.csv",
+            missing=many_view.NONE_YET if none_yet else "",
         )
 
 

@@ -10,10 +10,10 @@ import streamlit as st
 from app.jobs import Job
 from app.layer_map import LayerMap, layer_map, written
 from app.lens_cache import fingerprint
-from app.tracing_lab.asked import KIND_NAMES, Asked, corruption_of
+from app.tracing_lab.asked import Asked, corruption_of
 from app.tracing_lab.facts import known_to
 from app.tracing_lab.one_view import TITLES
-from app.tracing_lab.settings import NOISE
+from app.tracing_lab.settings import NOISE, Settings
 from app.watched_job import Watched
 from lens_core.tracing import (
     ROLES,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_FACTS = 60
+NONE_YET = "There is no average yet: choose Trace them first."
 _KEPT, _CHOSEN = "tracing_many_found", "tracing_many_chosen"
 
 
@@ -52,25 +53,30 @@ def draw(asked: Asked) -> None:
             "many tokens as all of theirs."
         )
     st.slider(
-        "How many facts", 4, MOST_FACTS, 20, key="n_facts", bind="query-params",
+        "How many facts", 4, MOST_FACTS, Settings().n_facts, key="n_facts", bind="query-params",
         persist_state="page",
     )  # fmt: skip
     _live(asked).draw()
 
 
-def _live(asked: Asked) -> Watched[AverageTrace]:
+def _live(asked: Asked) -> Watched[Kept]:
     return Watched(
         "tracing_many",
         "fact",
         offer=lambda: _offer(asked),
-        finish=lambda job: _keep(asked, job),
+        finish=_keep,
     )
 
 
 def _key(asked: Asked) -> tuple[object, ...]:
     settings = asked.settings
-    made_with = (settings.sigmas, settings.samples, settings.direction, _metric(asked))
-    return (fingerprint(asked.model), asked.window, *made_with, settings.seed)
+    noise = (settings.corruption, settings.sigmas, settings.samples, settings.seed)
+    maps = (asked.kinds, asked.window, settings.direction, _metric(asked))
+    return (fingerprint(asked.model), _n_facts(), *noise, *maps)
+
+
+def _n_facts() -> int:
+    return min(int(st.session_state.get("n_facts", Settings().n_facts)), MOST_FACTS)
 
 
 def _metric(asked: Asked) -> str:
@@ -81,8 +87,8 @@ def _metric(asked: Asked) -> str:
 
 def _offer(asked: Asked) -> None:
     if st.button("Trace them", key="tracing_start", icon=":material/play_arrow:"):
-        n = int(st.session_state.get("n_facts", 20))
-        _live(asked).start(lambda job: _work(asked, n, job))
+        key, n = _key(asked), _n_facts()
+        _live(asked).start(lambda job: Kept(key, _work(asked, n, job)))
         st.rerun(scope="fragment")
     kept = kept_for(asked)
     if kept is not None:
@@ -91,9 +97,9 @@ def _offer(asked: Asked) -> None:
         st.caption("The settings have changed since the last average; trace them again to see it.")
 
 
-def _work(asked: Asked, n: int, job: Job[AverageTrace]) -> AverageTrace:
+def _work(asked: Asked, n: int, job: Job[Kept]) -> AverageTrace:
     settings = asked.settings
-    facts = known_to(asked.model, min(n, MOST_FACTS), settings.seed)
+    facts = known_to(asked.model, n, settings.seed)
     if not facts:
         raise TracingError(
             f"{asked.model.cfg.name} answers none of the facts of this world; trace a sentence of "
@@ -102,7 +108,7 @@ def _work(asked: Asked, n: int, job: Job[AverageTrace]) -> AverageTrace:
     return average_trace(
         asked.model,
         [TracePrompt.of_fact(asked.model, fact) for fact in facts],
-        kinds=KIND_NAMES,
+        kinds=asked.kinds,
         corruption=corruption_of(settings) if settings.corruption == NOISE else None,
         window=asked.window,
         direction="noise" if settings.direction == "noise" else "denoise",
@@ -112,9 +118,8 @@ def _work(asked: Asked, n: int, job: Job[AverageTrace]) -> AverageTrace:
     )
 
 
-def _keep(asked: Asked, job: Job[AverageTrace]) -> None:
-    assert job.result is not None
-    st.session_state[_KEPT] = Kept(_key(asked), job.result)
+def _keep(job: Job[Kept]) -> None:
+    st.session_state[_KEPT] = job.result
 
 
 def kept_for(asked: Asked) -> AverageTrace | None:
@@ -127,7 +132,7 @@ def table(asked: Asked) -> pd.DataFrame:
     """One line a kind of map, layer and role. Raises TracingError before there is an average."""
     found = kept_for(asked)
     if found is None:
-        raise TracingError("There is no average yet: choose *Trace them* first.")
+        raise TracingError(NONE_YET)
     return found.to_frame()
 
 
@@ -144,7 +149,7 @@ def _draw(found: AverageTrace) -> None:
             f"Control: the same noise on other words has a total effect of {_said(control)}."
         )
     full = max(abs(float(total.mean)), 1e-9)
-    for kind in KIND_NAMES:
+    for kind in found.indirect_effect:
         _map(found, kind, full)
 
 
@@ -155,7 +160,7 @@ def _said(one: Estimate) -> str:
 def _map(found: AverageTrace, kind: TraceKind, full: float) -> None:
     effect = found.indirect_effect[kind]
     window = found.traces[0].windows[kind]
-    more = "" if kind == "state" else f" ({window})"
+    more = f" ({window})" if kind in ("mlp", "attn") else ""
     st.markdown(f"##### {TITLES[kind]}{more}: mean indirect effect")
     n_layers = effect.mean.shape[0]
     chosen: tuple[str, int, int] = st.session_state.get(_CHOSEN, ("state", 0, 2))

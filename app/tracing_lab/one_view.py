@@ -11,7 +11,7 @@ from app.attention_cache import Answer
 from app.attention_lab.measured import settled
 from app.errors import plain
 from app.layer_map import LayerMap, layer_map, written
-from app.tracing_lab.asked import KIND_NAMES, Asked, place, trace_job
+from app.tracing_lab.asked import Asked, place, trace_job
 from app.tracing_lab.selection import take_place
 from lens_core.plots import visible
 from lens_core.tracing import CausalTrace, TraceKind
@@ -19,9 +19,13 @@ from lens_core.tracing.maps import window_layers
 
 TITLES: Mapping[TraceKind, str] = {
     "state": "Single states",
+    "state_mlp_severed": "Single states, later MLPs cut off",
+    "state_attn_severed": "Single states, later attentions cut off",
     "mlp": "MLP outputs, a window of layers",
     "attn": "Attention outputs, a window of layers",
 }
+
+CUT: Mapping[TraceKind, str] = {"state_mlp_severed": "MLPs", "state_attn_severed": "attentions"}
 
 
 def draw(asked: Asked) -> None:
@@ -40,7 +44,7 @@ def _draw(asked: Asked, answer: Answer[CausalTrace]) -> None:
             icon=":material/info:",
         )
     full = max(abs(found.total_effect), 1e-9)
-    for kind in KIND_NAMES:
+    for kind in asked.kinds:
         _map(asked, found, kind, full)
     _cell(asked, found)
     n_runs = sum(values.size for values in found.values.values())
@@ -75,7 +79,7 @@ def _words(asked: Asked, found: CausalTrace, span: tuple[int, int]) -> str:
 def _map(asked: Asked, found: CausalTrace, kind: TraceKind, full: float) -> None:
     effect = found.indirect_effect(kind)
     layer, at = place(asked, found)
-    chosen = asked.settings.kind == kind
+    chosen = asked.kind == kind
     st.markdown(f"##### {TITLES[kind]}")
     st.caption(_explained(found, kind))
     first, last = found.subject
@@ -106,6 +110,12 @@ def _explained(found: CausalTrace, kind: TraceKind) -> str:
             "is the indirect effect; full colour is the whole total effect. Tokens with a star are "
             "the subject."
         )
+    if kind in CUT:
+        kept = "corrupted" if found.direction == "denoise" else "clean"
+        return (
+            f"The same, and the {CUT[kind]} of all later blocks write at this token what they "
+            f"write in the {kept} run. What is lost against the map above goes through them."
+        )
     width = found.windows[kind]
     layers = "one layer writes" if width == 1 else f"{width} layers around this one write"
     return f"Each cell: what {layers} is {done} at one token."
@@ -123,6 +133,8 @@ def _note(found: CausalTrace, kind: TraceKind, row: int, column: int) -> str:
 def _where(found: CausalTrace, kind: TraceKind, layer: int) -> str:
     if kind == "state":
         return f"state behind block {layer}"
+    if kind in CUT:
+        return f"state behind block {layer}, later {CUT[kind]} cut off"
     layers = window_layers(layer, found.windows[kind], found.values[kind].shape[0])
     what = "MLPs" if kind == "mlp" else "attentions"
     several = f"{layers[0]} to {layers[-1]}" if len(layers) > 1 else f"{layers[0]}"
@@ -130,7 +142,7 @@ def _where(found: CausalTrace, kind: TraceKind, layer: int) -> str:
 
 
 def _cell(asked: Asked, found: CausalTrace) -> None:
-    kind: TraceKind = next(k for k in KIND_NAMES if k == asked.settings.kind)
+    kind = asked.kind
     layer, at = place(asked, found)
     effect = float(found.indirect_effect(kind)[layer, at])
     values = found.values[kind][layer, at]
@@ -140,7 +152,16 @@ def _cell(asked: Asked, found: CausalTrace) -> None:
         f"{at}).** {'Restored' if found.direction == 'denoise' else 'Corrupted'}, the "
         f"{found.metric} is {values.mean():.3f}: an indirect effect of {written(effect, 3)}, "
         f"{written(100 * share, 0)}% of the total effect. {_best(found, kind)}"
+        f"{_uncut(found, kind, layer, at)}"
     )
+
+
+def _uncut(found: CausalTrace, kind: TraceKind, layer: int, at: int) -> str:
+    """What the same state does with its paths left open."""
+    if kind not in CUT:
+        return ""
+    effect = float(found.indirect_effect("state")[layer, at])
+    return f" With nothing cut off the same state has {written(effect, 3)}."
 
 
 def _best(found: CausalTrace, kind: TraceKind) -> str:

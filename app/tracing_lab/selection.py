@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -28,19 +28,19 @@ def fresh(prompt: str) -> None:
     state[_SEEN] = prompt
 
 
-def choose_cell(model: HookedModel, n_tokens: int) -> None:
-    """Map, layer and position."""
+def choose_cell(model: HookedModel, n_tokens: int, kinds: Sequence[str]) -> None:
+    """Map (one of those that are drawn), layer and position."""
     state = st.session_state
     left, middle, right = st.columns(3)
-    if state.get(KIND, "state") not in KINDS:
+    if state.get(KIND, "state") not in kinds:
         del state[KIND]
     left.selectbox(
         "Map",
-        list(KINDS),
+        list(kinds),
         key=KIND,
         bind="query-params",
         persist_state="page",
-        help="  \n".join(f"**{name}**: {what}" for name, what in KINDS.items()),
+        help="  \n".join(f"**{name}**: {KINDS[name]}" for name in kinds),
     )
     with middle:
         one_of("Layer (block)", LAYER, model.cfg.n_layers, help=_SAME)

@@ -6,11 +6,15 @@ restored position; the answer is always read at the last token.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from app.answer_controls import FINAL
 from app.lab_settings import LabSettings
+
+if TYPE_CHECKING:
+    from lens_core.tracing import TraceKind
 
 ONE, MANY = "one fact", "many facts"
 VIEWS = {
@@ -19,8 +23,22 @@ VIEWS = {
 }
 KINDS = {
     "state": "one state: the residual stream behind one block",
+    "state_mlp_severed": "one state, its way on through the later MLPs of its token cut off",
+    "state_attn_severed": "one state, its way on through the later attentions of its token cut off",
     "mlp": "the outputs of the MLPs of a window of layers",
     "attn": "the outputs of the attentions of a window of layers",
+}
+NOTHING = "nothing"
+SEVERED = {
+    NOTHING: "whatever comes after the restored state may read it",
+    "MLPs": "a second map of states, with what the later MLPs write at that token held as it is "
+    "without the restored state",
+    "attentions": "a second map of states, with what the later attentions write at that token "
+    "held so",
+}
+SEVERED_KINDS: Mapping[str, TraceKind] = {
+    "MLPs": "state_mlp_severed",
+    "attentions": "state_attn_severed",
 }
 NOISE, OTHER_SUBJECT = "noise", "other subject"
 CORRUPTIONS = {
@@ -48,6 +66,8 @@ class Settings(LabSettings):
         target: *final answer* (what the model says) or a word; foil: a word, empty for what the
             model says next; for the logit difference alone.
         view: of `VIEWS`.
+        severed: which later parts are cut off from the restored state in a map of its own, of
+            `SEVERED`.
         kind, layer, at: the chosen map (of `KINDS`) and its chosen cell. ``at`` counts from 0, or
             from the end if negative; None: the subject's last token.
         corruption: of `CORRUPTIONS`; sigmas: the noise in multiples of the standard deviation of
@@ -63,6 +83,7 @@ class Settings(LabSettings):
     target: str = FINAL
     foil: str = ""
     view: str = ONE
+    severed: str = NOTHING
     kind: str = "state"
     layer: int = 0
     at: int | None = None
@@ -78,6 +99,7 @@ class Settings(LabSettings):
 
     CHOICES: ClassVar = {
         "view": VIEWS,
+        "severed": SEVERED,
         "kind": KINDS,
         "corruption": CORRUPTIONS,
         "direction": DIRECTIONS,

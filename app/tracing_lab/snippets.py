@@ -6,7 +6,7 @@ result is called ``found`` in both.
 
 from __future__ import annotations
 
-from app.tracing_lab.asked import KIND_NAMES, Asked, corruption_of
+from app.tracing_lab.asked import Asked, corruption_of
 from app.tracing_lab.settings import MANY, NOISE
 from lens_core.tracing import GaussianNoise
 
@@ -18,7 +18,7 @@ def tracing_code(asked: Asked) -> str:
     settings = asked.settings
     model = f"model = HookedModel.from_pretrained({asked.model.cfg.name!r})"
     how = [
-        f"    kinds={KIND_NAMES!r}, window={asked.window},",
+        f"    kinds={asked.kinds!r}, window={asked.window},",
         f"    direction={settings.direction!r}, metric={_metric(asked)!r},",
     ]
     if settings.view == MANY:

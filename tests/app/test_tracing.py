@@ -11,12 +11,13 @@ from streamlit.testing.v1 import AppTest
 
 from app.jobs import CancelledError, Job
 from app.models import load_model
+from app.tracing_lab import many_view
 from app.tracing_lab.asked import asked_of, corruption_of, place, trace_job
 from app.tracing_lab.facts import FIRST, known_to, offered_facts, subject_of
 from app.tracing_lab.many_view import _work
 from app.tracing_lab.settings import MANY, OTHER_SUBJECT, Settings
 from app.tracing_lab.snippets import MOST_LINES, tracing_code
-from lens_core.tracing import TracingError, causal_trace, locate
+from lens_core.tracing import GaussianNoise, TracingError, causal_trace, locate
 
 PROMPT, SUBJECT = FIRST
 EVIL = "</script><img src=x onerror=alert(1)>"
@@ -123,6 +124,7 @@ def test_what_cannot_be_had_is_said(model):
         {},
         {"metric": "logit_difference", "foil": "London", "direction": "noise", "window": 1},
         {"corruption": OTHER_SUBJECT, "other_subject": "Brandenburg Gate"},
+        {"severed": "attentions"},
     ],
     ids=str,
 )
@@ -156,6 +158,9 @@ def test_many_facts_count_their_steps_and_can_be_cancelled(model):
     with pytest.raises(CancelledError):
         _work(here, 3, again)
     assert again.done == 1
+    after = _work(here, 3, Job(lambda job: None))
+    for kind, effect in average.indirect_effect.items():
+        assert np.array_equal(effect.mean, after.indirect_effect[kind].mean, equal_nan=True)
 
 
 def test_the_column_draws_three_maps_and_the_warning():
@@ -167,6 +172,53 @@ def test_the_column_draws_three_maps_and_the_warning():
     assert (state["row"], state["place"]) == (0, 3)
     assert (mlp["row"], attn["row"]) == (-1, -1)
     assert any("where to edit" in element.value for element in at.warning)
+
+
+def test_a_path_is_cut_off_in_a_map_of_its_own(model):
+    """Forbids a cut that is not made, that hides the map it is compared with, or says nothing."""
+    at = opened(severed="MLPs", kind="state_mlp_severed", at="2", layer="1")
+    assert not at.exception
+    assert not at.error
+    drawn = maps(at)
+    assert [(grid["row"], grid["place"]) for grid in drawn] == [
+        (-1, -1),
+        (1, 2),
+        (-1, -1),
+        (-1, -1),
+    ]
+    live = causal_trace(
+        model, PROMPT, SUBJECT, kinds=["state_mlp_severed"], corruption=GaussianNoise(samples=2)
+    )
+    effect = live.indirect_effect("state_mlp_severed")[1, 2]
+    assert float(drawn[1]["cells"][1][2]["text"]) == pytest.approx(effect, abs=0.006)
+    assert any("nothing cut off" in element.value for element in at.markdown)
+    gone = opened(kind="state_mlp_severed")  # the map is not drawn, so its cell is not chosen
+    assert (maps(gone)[0]["row"], len(maps(gone))) == (0, 3)
+
+
+def test_an_average_is_kept_under_what_it_was_made_with(model):
+    """Forbids the numbers of one setting under another that was chosen while they were made."""
+    key = many_view._key(asked(model, view=MANY))
+    for other in ({"severed": "MLPs"}, {"sigmas": 2.0}, {"window": 3}, {"seed": 1}):
+        assert many_view._key(asked(model, view=MANY, **other)) != key
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"subject": "Louvre"}, "is not in the prompt"),
+        ({"prompt": "one " * 400, "subject": "one"}, "shorten"),
+        ({"target": "zzzqqqxxx"}, "Shown instead"),
+        ({"corruption": OTHER_SUBJECT, "other_subject": "Louvre"}, "choose one with as many"),
+    ],
+    ids=["no such subject", "400 tokens", "target of several tokens", "unequal subject"],
+)
+def test_what_cannot_be_traced_is_said_in_a_sentence(settings, words):
+    """Forbids a traceback, or a trace of something else without a word about it."""
+    at = opened(**settings)
+    assert not at.exception
+    said = [element.value for element in (*at.error, *at.caption)]
+    assert any(words in text for text in said), said
 
 
 def test_the_page_opens_with_its_lesson(open_page):
