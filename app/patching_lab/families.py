@@ -1,16 +1,13 @@
-"""Many pairs of one kind: from the world that tiny-world knows, or the visitor's own, as CSV."""
+"""Many pairs of one kind, made of the words of the world that tiny-world knows."""
 
 from __future__ import annotations
 
-import csv
-import io
 import random
 from typing import TYPE_CHECKING
 
 from app.lens_lab.request import one_token
 from app.patching_lab.pairs import PairKey
-from app.patching_lab.settings import OWN_PAIRS, Settings
-from lens_core.model.errors import TokenError
+from app.patching_lab.settings import Settings
 from lens_core.patching import PatchingError
 from lens_core.world.facts import FACTS
 from lens_core.world.lexicon import NAMES, PLACES, THINGS
@@ -18,7 +15,7 @@ from lens_core.world.lexicon import NAMES, PLACES, THINGS
 if TYPE_CHECKING:
     from lens_core import HookedModel
 
-MOST_PAIRS = 64
+MOST_PAIRS = 200
 _GIVING = "When {a} and {b} went to the {place}, {giver} gave the {thing} to"
 _CAPITAL = "In {country}, the capital is"
 
@@ -27,18 +24,15 @@ def family(model: HookedModel, settings: Settings) -> tuple[PairKey, ...]:
     """The pairs that the settings ask for, all of one length.
 
     Raises:
-        PatchingError: the visitor's lines are no pairs, or the model's tokens allow too few.
-        TokenError: an answer is not one token. Also what `prompt_pair` raises.
+        PatchingError: the model's tokens allow too few.
     """
-    if settings.family == OWN_PAIRS:
-        return _own(model, settings)
     n = min(max(settings.n_pairs, 2), MOST_PAIRS)
     rng = random.Random(settings.seed)
     made = (_giving if settings.family == "who gets it" else _capitals)(model, rng, n, settings)
     if len(made) < 2:
         raise PatchingError(
             f"{model.cfg.name} has too few of these words as single tokens; choose another family, "
-            "or type your own pairs."
+            "or bring your own pairs."
         )
     return made
 
@@ -94,29 +88,3 @@ def _capitals(
         )
         for a, b in rng.sample(pairs, min(n, len(pairs)))
     )
-
-
-def _own(model: HookedModel, settings: Settings) -> tuple[PairKey, ...]:
-    rows = [row for row in csv.reader(io.StringIO(settings.own_pairs)) if any(row)]
-    rows = [[cell.strip() for cell in row] for row in rows]
-    if rows and [cell.lower() for cell in rows[0][:2]] == ["clean", "corrupted"]:
-        rows = rows[1:]
-    if len(rows) < 2:
-        raise PatchingError(
-            "Type two pairs or more, one a line: clean, corrupted, answer, foil. A text that holds "
-            'a comma stands in "quotes".'
-        )
-    return tuple(_own_pair(model, n, row, settings) for n, row in enumerate(rows[:MOST_PAIRS], 1))
-
-
-def _own_pair(model: HookedModel, n: int, row: list[str], settings: Settings) -> PairKey:
-    if len(row) != 4 or not all(row):
-        raise PatchingError(
-            f"Line {n} has {len(row)} parts and needs four: clean, corrupted, answer, foil. A text "
-            'that holds a comma stands in "quotes".'
-        )
-    try:
-        answer, foil = one_token(model, row[2]), one_token(model, row[3])
-    except TokenError as error:
-        raise TokenError(f"Line {n}: {error}") from error
-    return PairKey(row[0], row[1], answer, foil, settings.align, settings.bos)

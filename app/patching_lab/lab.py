@@ -113,7 +113,8 @@ def _lab(model: HookedModel, clean: str, corrupted: str, first_view: str) -> Lab
     with body, polite_errors():
         _draw(scene, view)
     _take_away(scene)
-    chosen = {"layer": scene.layer, "at": scene.at, "head": scene.head}
+    # A lesson asks about none of the visitor's own pairs, which may be a file.
+    chosen = {"layer": scene.layer, "at": scene.at, "head": scene.head, "own_pairs": ""}
     return LabState(model, {**asdict(settings), **chosen})
 
 
@@ -151,4 +152,5 @@ def _take_away(scene: Scene) -> None:
             lambda: tables.table(scene),
             lambda: snippets.patching_code(scene),
             file_name="patching.csv",
+            missing=tables.missing(scene),
         )

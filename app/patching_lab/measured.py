@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +19,7 @@ from lens_core.patching.attribution_patching import attribution_patching
 
 if TYPE_CHECKING:
     from lens_core import HookedModel
+    from lens_core.patching.engine import OnStep
     from lens_core.patching.result import Direction, PatchWith
 
 NEEDS_TEXTS = ("mean", "resample")
@@ -42,6 +44,7 @@ def swept(
     metric: str,
     seed: int,
     texts: Sequence[torch.Tensor] | None = None,
+    on_step: OnStep | None = None,
 ) -> SweepResult:
     """A sweep over pairs that are named by plain values; otherwise as `sweep`."""
     return sweep(
@@ -53,6 +56,7 @@ def swept(
         direction=direction,
         metric=metric,
         reference=texts,
+        on_step=on_step,
         seed=seed,
     )
 
@@ -125,9 +129,22 @@ def heads_job(scene: Scene) -> Job[Answer[SweepResult]]:
     return _begin(scene, site=scene.settings.part, positions="all" if everywhere else (scene.at,))
 
 
-def many_job(scene: Scene, keys: tuple[PairKey, ...]) -> Job[Answer[SweepResult]]:
-    """The map of layers by positions over many pairs."""
-    return _begin(scene, site=scene.settings.site, positions="each", keys=keys)
+def many_swept(scene: Scene, keys: tuple[PairKey, ...], on_step: OnStep) -> Answer[SweepResult]:
+    """The map of layers by positions over many pairs, computed here and now."""
+    settings, given = scene.settings, how(scene)
+    start = time.perf_counter()
+    if isinstance(given["texts"], Corpus):
+        given["texts"] = given["texts"].rows(scene.model)
+    found = swept(
+        scene.model,
+        keys,
+        settings.site,
+        "each",
+        metric=settings.metric,
+        on_step=on_step,
+        **given,
+    )
+    return Answer(found, 1000 * (time.perf_counter() - start))
 
 
 def _begin(
@@ -135,13 +152,12 @@ def _begin(
     *,
     site: str,
     positions: tuple[int, ...] | Literal["each", "all"],
-    keys: tuple[PairKey, ...] | None = None,
 ) -> Job[Answer[SweepResult]]:
     settings = scene.settings
     return begin(
         scene.model,
         swept,
-        keys=(scene.key,) if keys is None else keys,
+        keys=(scene.key,),
         site=site,
         positions=positions,
         metric=settings.metric,

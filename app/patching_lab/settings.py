@@ -93,7 +93,7 @@ OWN_PAIRS = "your own"
 FAMILIES = {
     "who gets it": "one of two people gives the other a thing; corrupted: the other one gives",
     "capitals": "the capital of a country; corrupted: another country",
-    OWN_PAIRS: "pairs that you type or paste, one a line: clean, corrupted, answer, foil",
+    OWN_PAIRS: "pairs from a CSV file, or typed: clean, corrupted and, if you like, target, foil",
 }
 
 
@@ -118,7 +118,7 @@ class Settings(LabSettings):
             `SCALES`; align: of `ALIGN`.
         gradient: of `GRADIENTS`, for the view of two passes.
         family: where the pairs of the view of many come from, of `FAMILIES`; n_pairs: how many;
-            own_pairs: the visitor's own, one a line as a CSV file has them.
+            own_pairs: the visitor's own, as a CSV file has them.
         seed: of pairs, draws, noise and intervals.
         bos: the prompts begin with the model's start token; None: as the model was trained.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from app.patching_lab.asked import Scene
 from app.patching_lab.attribution_view import IG_STEPS
-from app.patching_lab.many_view import pairs_of
+from app.patching_lab.many_view import PAIRS_FILE, pairs_of
 from app.patching_lab.measured import NEEDS_TEXTS
 from app.patching_lab.pairs import PairKey
 from app.patching_lab.settings import ALL_POSITIONS, ATTRIBUTION, HEADS, MANY, WIRES
@@ -16,7 +16,7 @@ from app.patching_lab.wires import chosen_sender, read_by, readers
 from app.patching_lab.wires import how as of_wires
 
 MOST_LINES = 40
-_SHOWN_PAIRS = 8
+_MOST_WRITTEN = 8
 
 
 def patching_code(scene: Scene) -> str:
@@ -32,12 +32,14 @@ def patching_code(scene: Scene) -> str:
         return _estimate(scene)
     if settings.view == WIRES:
         return _wires(scene)
+    keys = _keys(scene)
     lines = [
+        *(["import json", ""] if len(keys) > _MOST_WRITTEN else []),
         "from lens_core import HookedModel",
         "from lens_core.patching import prompt_pair, sweep",
         "",
         f"model = HookedModel.from_pretrained({scene.model.cfg.name!r})",
-        *_pairs(scene),
+        *_pairs(keys),
         *_texts(scene),
         f"found = sweep(model, pairs, {site!r},{where} patch_with={settings.patch_with!r},",
         f"              direction={settings.direction!r}, metric={settings.metric!r},",
@@ -59,7 +61,7 @@ def _estimate(scene: Scene) -> str:
         "from lens_core.patching.attribution_patching import attribution_patching",
         "",
         f"model = HookedModel.from_pretrained({scene.model.cfg.name!r})",
-        *_pairs(scene),
+        *_pairs((scene.key,)),
         f"found = attribution_patching(model, pairs, {settings.site!r}, ig_steps={steps},",
         f"                             {how})",
         f"true = sweep(model, pairs, {settings.site!r}, {how})",
@@ -76,7 +78,7 @@ def _wires(scene: Scene) -> str:
         "from lens_core.patching import path_patching, prompt_pair, senders_before, wire_effects",
         "",
         f"model = HookedModel.from_pretrained({scene.model.cfg.name!r})",
-        *_pairs(scene),
+        *_pairs((scene.key,)),
         f"how = {of_wires(scene)!r}",
         f"senders = senders_before(model, {reader!r})",
         f"found = path_patching(model, pairs, senders, {list(several)!r}, **how)",
@@ -88,12 +90,23 @@ def _wires(scene: Scene) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _pairs(scene: Scene) -> list[str]:
-    keys = pairs_of(scene.model, scene.settings) if scene.settings.view == MANY else (scene.key,)
-    shown = keys[:_SHOWN_PAIRS]
-    left_out = len(keys) - len(shown)
-    more = [f"# {left_out} more pairs of the page are left out here."] if left_out else []
-    return ["pairs = [", *(f"    {_call(key)}," for key in shown), "]", *more]
+def _keys(scene: Scene) -> tuple[PairKey, ...]:
+    many = scene.settings.view == MANY
+    return pairs_of(scene.model, scene.settings).keys if many else (scene.key,)
+
+
+def _pairs(keys: tuple[PairKey, ...]) -> list[str]:
+    if len(keys) <= _MOST_WRITTEN:
+        return ["pairs = [", *(f"    {_call(key)}," for key in keys), "]"]
+    return [
+        f"with open({PAIRS_FILE!r}, encoding='utf-8') as file:  # the page's button: These pairs",
+        "    rows = json.load(file)",
+        "pairs = [",
+        "    prompt_pair(model, row['clean'], row['corrupted'], row['answer'], row['foil'],",
+        "                align=row['align'], prepend_bos=row['bos'])",
+        "    for row in rows",
+        "]",
+    ]
 
 
 def _call(key: PairKey) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from app.jobs import Job
+from app.patching_lab import many_view
 from app.patching_lab.asked import Scene
 from app.patching_lab.attribution_view import estimate_of, with_other_run
-from app.patching_lab.many_view import pairs_of
-from app.patching_lab.measured import heads_job, many_job, places_job
+from app.patching_lab.measured import heads_job, places_job
 from app.patching_lab.settings import ATTRIBUTION, HEADS, MANY, WIRES
 from app.patching_lab.wires import wires_job
 
@@ -21,7 +21,7 @@ def table(scene: Scene) -> pd.DataFrame:
     if scene.settings.view == HEADS:
         return _waited(heads_job(scene))
     if scene.settings.view == MANY:
-        return _waited(many_job(scene, pairs_of(scene.model, scene.settings)))
+        return many_view.table(scene)
     if scene.settings.view == ATTRIBUTION:
         return _estimates(scene)
     if scene.settings.view == WIRES:
@@ -29,6 +29,13 @@ def table(scene: Scene) -> pd.DataFrame:
     frame = _waited(places_job(scene))
     frame.insert(2, "token", [scene.tokens[i] for i in frame["position"]])
     return frame
+
+
+def missing(scene: Scene) -> str:
+    """Why there is no table yet; empty where there is one."""
+    if scene.settings.view == MANY and many_view.kept_for(scene) is None:
+        return "There is no average yet: choose Patch them first."
+    return ""
 
 
 def _estimates(scene: Scene) -> pd.DataFrame:

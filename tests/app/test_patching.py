@@ -15,9 +15,8 @@ from app.models import load_model
 from app.patching_lab import tables
 from app.patching_lab.asked import scene_of
 from app.patching_lab.attribution_view import estimate_of
-from app.patching_lab.families import family
 from app.patching_lab.lab import _VIEWS
-from app.patching_lab.many_view import first_pair, pairs_of
+from app.patching_lab.many_view import pairs_of
 from app.patching_lab.measured import heads_job, how, one_patch, places_job
 from app.patching_lab.pairs import PAIR_PRESETS, PairKey
 from app.patching_lab.settings import (
@@ -32,8 +31,7 @@ from app.patching_lab.settings import (
 )
 from app.patching_lab.snippets import MOST_LINES, patching_code
 from lens_core.interventions import patch
-from lens_core.model.errors import TokenError
-from lens_core.patching import AlignmentError, PatchingError
+from lens_core.patching import AlignmentError
 
 CLEAN = "The Eiffel Tower is in the city of"
 CORRUPTED = "The Brandenburg Gate is in the city of"
@@ -154,7 +152,6 @@ def test_the_map_and_the_chosen_patch_are_runs_of_the_model(model, direction):
         {"patch_with": "mean", "direction": "noise"},
         {"patch_with": "noise", "direction": "noise", "seed": 3},
         {"view": ATTRIBUTION, "site": "attn_out", "gradient": "integrated"},
-        {"view": MANY, "family": "capitals", "n_pairs": 4},
         {"corrupted": "The Colosseum is in the city of", "align": "pad"},
     ],
     ids=str,
@@ -162,7 +159,7 @@ def test_the_map_and_the_chosen_patch_are_runs_of_the_model(model, direction):
 def test_the_code_gives_the_page_s_numbers(model, settings, monkeypatch):
     """Forbids a script that is not what the page computed, and one too long to read."""
     chosen = Settings(**{"prompt": CLEAN, "corrupted": CORRUPTED, **settings})
-    here = scene_of(model, first_pair(model, chosen) if chosen.view == MANY else chosen)
+    here = scene_of(model, chosen)
     code = patching_code(here)
     assert len(code.splitlines()) <= MOST_LINES
     assert max(len(line) for line in code.splitlines()) < 200
@@ -206,7 +203,7 @@ def test_heads_are_patched_everywhere_or_at_one_place(model):
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name != OWN_PAIRS])
 def test_families_are_pairs_that_the_model_answers(model, name):
     """Forbids a family whose answers are not what the sentences say."""
-    keys = pairs_of(model, Settings(family=name, n_pairs=12))
+    keys = pairs_of(model, Settings(family=name, n_pairs=12)).keys
     assert len(keys) > 8
     right = 0
     for key in keys:
@@ -215,21 +212,6 @@ def test_families_are_pairs_that_the_model_answers(model, name):
         best = [int(model.run(row[None])[0, -1].argmax()) for row in (pair.clean, pair.corrupted)]
         right += best == [key.answer, key.foil]
     assert right >= 0.8 * len(keys)
-
-
-def test_own_pairs_are_read_as_csv(model):
-    """Forbids a pasted line that is cut at a comma inside quotes, and an error without its line."""
-    lines = '"In Japan, the capital is","In Italy, the capital is",Tokyo,Rome\n'
-    lines += '"In France, the capital is","In Italy, the capital is",Paris,Rome\n'
-    own = Settings(family=OWN_PAIRS, own_pairs="clean,corrupted,answer,foil\n" + lines)
-    keys = family(model, own)
-    assert [key.clean for key in keys] == ["In Japan, the capital is", "In France, the capital is"]
-    with pytest.raises(PatchingError, match="Line 2"):
-        family(model, replace(own, own_pairs=lines.splitlines()[0] + "\na, b"))
-    with pytest.raises(TokenError, match="Line 1"):
-        family(model, replace(own, own_pairs=lines.replace("Tokyo", "zzzqqqxxx")))
-    with pytest.raises(PatchingError, match="two pairs"):
-        family(model, replace(own, own_pairs=""))
 
 
 # The page
@@ -263,7 +245,6 @@ def test_the_page_of_estimates_opens_with_them(open_page):
         {"view": HEADS, "over": "the chosen position", "at": "8"},
         {"view": ATTRIBUTION},
         {"view": ATTRIBUTION, "metric": "rank"},
-        {"view": MANY, "n_pairs": "3"},
         {"view": PLACES, "scale": "raw", "metric": "kl"},
         {"view": PLACES, "patch_with": "zero", "site": "resid_mid"},
     ],
@@ -304,6 +285,39 @@ def test_nonsense_in_the_address_breaks_nothing(open_page, nonsense):
     assert not [e for e in at.error if "Something went wrong" in e.value]
     for element in [*at.markdown, *at.caption, *at.error, *at.warning, *at.info]:
         assert "<img" not in element.value.replace("\\<", "")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"prompt": CLEAN, "corrupted": "The Colosseum is in the city of"}, "brackets"),
+        ({"prompt": "one " * 150, "corrupted": "two " * 150}, "at most 128"),
+        ({"prompt": "a " * 400, "corrupted": "b " * 400}, "shorten"),
+        ({"target": "zzzqqqxxx"}, "Shown instead"),
+    ],
+    ids=["unequal length", "150 tokens", "400 tokens", "target of several tokens"],
+)
+def test_what_cannot_be_patched_is_said_in_a_sentence(open_page, settings, words):
+    """Forbids a traceback, or a map of something else without a word about it."""
+    at = settled(open_page("patching", **settings))
+    assert not at.exception
+    said = [element.value for element in (*at.error, *at.caption)]
+    assert any(words in text for text in said), said
+    assert not [text for text in said if "Something went wrong" in text]
+
+
+def test_two_visitors_have_their_own_maps(open_page):
+    """Forbids one visitor's pair, or its numbers, on the other's page."""
+    pairs = [
+        {"prompt": CLEAN, "corrupted": CORRUPTED},
+        {"prompt": "In Japan, the capital is", "corrupted": "In Italy, the capital is"},
+    ]
+    first, second = (open_page("patching", **pair) for pair in pairs)
+    seen = [grids(settled(at))[1] for at in (first, second)]
+    alone = [grids(settled(open_page("patching", **pair)))[1] for pair in pairs]
+    assert [grid["columns"] for grid in seen] == [grid["columns"] for grid in alone]
+    assert [grid["cells"] for grid in seen] == [grid["cells"] for grid in alone]
+    assert seen[0]["columns"] != seen[1]["columns"]
 
 
 def test_a_prompt_of_another_lab_finds_its_partner(open_page):
