@@ -24,7 +24,8 @@ function drawHead(data) {
 function drawCell(data, row, at) {
   const cell = data.cells[row][at];
   const node = element("td", "", cell.text);
-  const chosen = row === data.row && data.places[at] === data.place;
+  const here = row === data.row && data.places[at] === data.place;
+  const chosen = data.ticked ? data.ticked[row][at] : here;
   const color = cell.shade < 0 ? data.minus : data.plus;
   const share = shareOf(cell);
   if (share) node.style.background = `color-mix(in srgb, ${color} ${share}%, transparent)`;
@@ -47,6 +48,7 @@ function drawTable(table, data) {
   table.replaceChildren(drawHead(data));
   table.setAttribute("role", "grid");
   table.setAttribute("aria-label", data.label);
+  if (data.ticked) table.setAttribute("aria-multiselectable", "true");
   const body = element("tbody");
   const cells = data.rows.map((label, row) => {
     const line = element("tr");

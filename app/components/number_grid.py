@@ -42,7 +42,11 @@ class NumberCell:
 
 @dataclass(frozen=True)
 class NumberGrid:
-    """What is drawn: `columns` may leave some of the tensor's out, `places` are their numbers."""
+    """What is drawn: `columns` may leave some of the tensor's out, `places` are their numbers.
+
+    With `ticked`, a grid of switches: a screen reader hears of these as selected, any number of
+    them, and not of the cell at `row` and `place`, where the focus begins.
+    """
 
     title: str
     label: str
@@ -52,6 +56,7 @@ class NumberGrid:
     cells: Sequence[Sequence[NumberCell]]
     row: int
     place: int
+    ticked: Sequence[Sequence[bool]] | None = None
 
 
 def number_grid(

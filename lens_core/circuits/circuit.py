@@ -121,6 +121,17 @@ class Circuit:
         """How many nodes, MLPs that are kept anyway not counted."""
         return len(self.nodes)
 
+    @property
+    def kept(self) -> tuple[Any, ...]:
+        """What is kept and where, as a key: circuits that differ in names alone have the same."""
+        where = frozenset(
+            (node, self.positions[role])
+            for role, nodes in self.roles.items()
+            for node in nodes
+            if role in self.positions
+        )
+        return self.nodes, self.all_mlps, where
+
     def role_of(self, node: Node) -> str:
         """What a node is said to do. Raises CircuitError for one that is not in the circuit."""
         for role, nodes in self.roles.items():

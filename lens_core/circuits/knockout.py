@@ -12,7 +12,7 @@ and resample ablation are here too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ Reading = Literal["logit difference", "log odds", "first"]
 MEASURES: tuple[Measure, ...] = ("logit difference", "log odds")
 _READINGS: tuple[Reading, ...] = (*MEASURES, "first")
 ABLATIONS: tuple[Ablation, ...] = ("mean", "overall mean", "zero", "resample")
-_BATCH_ROWS = 512
+_BATCH_ROWS, _MOST_KNOWN = 512, 4000
 
 
 class Knockouts:
@@ -87,6 +87,7 @@ class Knockouts:
         self.model, self.dataset = model, dataset
         self.ablation, self.measure = ablation, measure
         self._batch_rows = batch_rows
+        self._known: dict[Any, Float[np.ndarray, "reading prompt"]] = {}
         generator = torch.Generator().manual_seed(seed)
         self._values = [_stand_ins(model, group, ablation, generator) for group in dataset.groups]
         self.whole = Circuit.of("the whole model", every_node(model))
@@ -124,12 +125,26 @@ class Knockouts:
     ) -> dict[Reading, Float[np.ndarray, "circuit prompt"]]:
         """Both measures from the same runs, and "first": 1 where the right answer leads them all.
 
-        Circuits that keep the same in the first layers share the work of these. The arguments and
-        the errors are those of `logit_differences`.
+        Circuits that keep the same in the first layers share the work of these, and what was asked
+        before is not run again. The arguments and the errors are those of `logit_differences`.
         """
         for circuit in circuits:
             self._check(circuit)
-        out = np.zeros((len(_READINGS), len(circuits), len(self.dataset)))
+        names = [circuit.kept for circuit in circuits]
+        known = {name: self._known[name] for name in names if name in self._known}
+        new = {c.kept: c for c in circuits if c.kept not in known}
+        known.update(zip(new, self._computed(list(new.values()), on_step), strict=True))
+        if len(self._known) + len(new) > _MOST_KNOWN:
+            self._known = {}
+        self._known.update({name: known[name] for name in new})
+        shape = (len(circuits), len(_READINGS), len(self.dataset))
+        found = np.array([known[name] for name in names]).reshape(shape)
+        return {reading: found[:, i] for i, reading in enumerate(_READINGS)}
+
+    def _computed(
+        self, circuits: Sequence[Circuit], on_step: Callable[[int, int], None] | None
+    ) -> Float[np.ndarray, "circuit reading prompt"]:
+        out = np.zeros((len(circuits), len(_READINGS), len(self.dataset)))
         jobs = [
             (number, start, step)
             for number, group in enumerate(self.dataset.groups)
@@ -139,10 +154,10 @@ class Knockouts:
         for done, (number, start, step) in enumerate(jobs):
             if on_step is not None:
                 on_step(done, len(jobs))
-            group = self.dataset.groups[number]
+            rows = self.dataset.groups[number].rows.numpy()
             found = self._run(number, circuits[start : start + step])
-            out[:, start : start + step, group.rows.numpy()] = found.cpu().numpy()
-        return dict(zip(_READINGS, out, strict=True))
+            out[start : start + step, :, rows] = found.transpose(0, 1).cpu().numpy()
+        return out
 
     def whole_with(self, circuit: Circuit) -> Circuit:
         """The whole model as a circuit whose nodes can be taken out: MLPs too if that one lists."""

@@ -51,13 +51,13 @@ def circuit_graph(
     colors = palette(dark=dark)
     places, layers = _places(circuit), sorted({layer for layer, _ in circuit.nodes})
     top = float(len(layers))
-    begins: dict[Node | None, tuple[float, float]] = {None: (0.5, -0.8), **places}
-    ends: dict[Node | None, tuple[float, float]] = {None: (0.5, top - 0.2), **places}
     figure = go.Figure()
     strongest = max((abs(edge.effect) for edge in edges), default=1.0) or 1.0
     for edge in sorted(edges, key=lambda e: abs(e.effect)):
         color = colors.accent if edge.effect >= 0 else colors.categorical[1]
-        _edge(figure, edge, begins[edge.sender], ends[edge.receiver], strongest, color)
+        start = (0.5, -0.8) if edge.sender is None else places[edge.sender]
+        end = (0.5, top - 0.2) if edge.receiver is None else places[edge.receiver]
+        _edge(figure, edge, start, end, strongest, color)
     for i, (role, nodes) in enumerate(circuit.roles.items()):
         if not nodes:
             continue

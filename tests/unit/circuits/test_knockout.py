@@ -152,8 +152,8 @@ def test_a_cancelled_run_leaves_the_next_one_right(gpt2):
         if done == 1:
             raise Cancelled
 
+    wanted = Knockouts(gpt2.hooked, random_dataset(), batch_rows=3).logit_differences(CIRCUITS)
     knockouts = Knockouts(gpt2.hooked, random_dataset(), batch_rows=3)
-    wanted = knockouts.logit_differences(CIRCUITS)
     with pytest.raises(Cancelled):
         knockouts.logit_differences(CIRCUITS, on_step=cancel)
     assert np.array_equal(knockouts.logit_differences(CIRCUITS), wanted)
@@ -208,7 +208,7 @@ def test_circuits_share_what_they_keep_alike(gpt2, monkeypatch):
     whole = knockouts.whole
     family = [whole, *(whole.without([(2, head)]) for head in range(model.cfg.n_heads)), whole]
     alone = [knockouts.logit_differences([circuit])[0] for circuit in family]
-    rows = []
+    again, rows = Knockouts(model, dataset), []
     run = type(model).run
     monkeypatch.setattr(
         type(model),
@@ -218,10 +218,15 @@ def test_circuits_share_what_they_keep_alike(gpt2, monkeypatch):
             or run(self, tokens, *args, **given)
         ),
     )
-    assert np.allclose(knockouts.logit_differences(family), alone, atol=1e-4)
+    again._known.clear()
+    rows.clear()
+    assert np.allclose(again.logit_differences(family), alone, atol=1e-4)
     n = 1 + model.cfg.n_heads
     sizes = [len(group.rows) for group in dataset.groups]
     assert rows == [pair for size in sizes for pair in ((0, size), (2, n * size))]
+    rows.clear()
+    assert np.allclose(again.logit_differences(family[::-1]), alone[::-1], atol=1e-4)
+    assert rows == []
 
 
 def test_all_readings_come_from_the_same_runs(gpt2):
