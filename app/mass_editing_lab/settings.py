@@ -50,7 +50,7 @@ class Settings(LabSettings):
         lam: MEMIT's weight of what the layer already knows, the paper's lambda; None: measured.
         n_locating: how many facts in the view of locating; success: of `SUCCESSES`, what is
             correlated with tracing there.
-        fact: the row whose prompts are open, counted from 0; None: none is.
+        opened: the fact whose prompts are open, counted from 0.
     """
 
     view: str = MANY
@@ -69,7 +69,7 @@ class Settings(LabSettings):
     lam: int | None = None
     n_locating: int = 20
     success: str = "rewrite"
-    fact: int | None = None
+    opened: int = 0
 
     CHOICES: ClassVar = {"view": VIEWS, "source": SOURCES, "success": SUCCESSES}
 

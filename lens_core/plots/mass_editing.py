@@ -53,7 +53,7 @@ def score_curves(
             count.
         unedited: the score without any edit, as a dotted line.
         collapsed: at which count a method, by its line's name, has collapsed.
-        share: the score goes from 0 to 1; otherwise it is drawn on a logarithmic axis.
+        share: the score goes from 0 to 1; otherwise its axis is logarithmic where it spreads wide.
     """
     colors = palette(dark=dark)
     fig = go.Figure()
@@ -76,15 +76,17 @@ def score_curves(
     )
     fig.update_xaxes(
         type="log",
-        tickvals=counts,
-        ticktext=[f"{n}<br>{n / width:.2g}" for n in counts],
+        tickvals=(ticks := _apart(counts)),
+        ticktext=[f"{n}<br>{n / width:.1g}" for n in ticks],
         tickangle=0,
         title="edits; below, edits / width of the layer",
     )
     if share:
         fig.update_yaxes(title=y_title, range=[-0.03, 1.06], tickformat=".0%")
     else:
-        fig.update_yaxes(title=y_title, type="log", dtick="D2")
+        values = [v for line in lines for v in line.y.value if np.isfinite(v)]
+        wide = bool(values) and max(values) > 4 * min(values)
+        fig.update_yaxes(title=y_title, type="log" if wide else "linear")
     return fig
 
 
@@ -121,6 +123,20 @@ def layer_correlations(
     fig.update_xaxes(title="layer", dtick=1)
     fig.update_yaxes(title="correlation over facts", range=[-1.05, 1.05], zeroline=True)
     return fig
+
+
+def _apart(counts: Sequence[int]) -> list[int]:
+    """Those counts whose labels do not touch on a logarithmic axis, the last one among them.
+
+    >>> _apart([1, 2, 5, 8, 10])
+    [1, 2, 5, 10]
+    """
+    kept = list(counts[-1:])
+    least = 0.16 * np.log10(counts[-1] / counts[0]) if counts else 0.0
+    for n in reversed(counts[:-1]):
+        if np.log10(kept[0] / n) >= least:
+            kept.insert(0, n)
+    return kept
 
 
 def _drawn(line: Line, colors: Palette) -> dict[str, object]:
