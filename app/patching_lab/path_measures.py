@@ -26,7 +26,6 @@ from lens_core.patching import (
     head_inputs,
     path_patching,
     senders_before,
-    sweep,
     wire_effects,
 )
 
@@ -34,7 +33,6 @@ WHO_GETS_IT = "who gets it"
 # Few, so that a lesson need not wait; each is of another template.
 N_PAIRS = 4
 HELD_STILL = "are held still"
-INPUTS = ("q", "k", "v")
 
 
 def asked(model: HookedModel, on: str | None) -> HookedModel:
@@ -53,14 +51,6 @@ def part(label: str) -> str:
     if text in ("embeddings", "logits"):
         return "embed" if text == "embeddings" else text
     raise PatchingError(f"{label!r:.40} is no part; write L0H2, K of L1H1, MLP 3 or logits.")
-
-
-def label(name: str) -> str:
-    """The lab's name of a sender."""
-    if "." in name:
-        layer, head = name.split(".")
-        return f"L{layer}H{head}"
-    return "embeddings" if name == "embed" else name.replace("mlp", "MLP")
 
 
 def pairs_of(model: HookedModel, settings: Mapping[str, Any], family: str | None) -> Any:
@@ -165,45 +155,49 @@ def wire_in_units(
     return float(abs(found.values[0, 0, 0] - start[0]))
 
 
+def into_from_heads(
+    model: HookedModel,
+    settings: Mapping[str, Any],
+    reader: str,
+    direction: str | None,
+    metric: str | None,
+    family: str | None,
+) -> PathResult:
+    """The wires from all heads that a reader can hear."""
+    receiver = part(reader)
+    senders = [name for name in senders_before(model, receiver) if "." in name]
+    return paths(model, settings, senders, [receiver], direction, metric, family)
+
+
 @measure("strongest_sender")
 def strongest_sender(
     model: HookedModel,
     settings: Mapping[str, Any],
     *,
     reader: str,
-    place: int = 1,
-    heads_only: bool = True,
     direction: str | None = None,
     metric: str | None = None,
     family: str | None = None,
-    on: str | None = None,
 ) -> str:
-    """Who moves the answer most through a reader, or the second most, and so on."""
-    model = asked(model, on)
-    receiver = part(reader)
-    senders = [s for s in senders_before(model, receiver) if "." in s or not heads_only]
-    found = paths(model, settings, senders, [receiver], direction, metric, family)
-    return label(found.strongest(place)[place - 1][0])
+    """Which head moves the answer most through a reader."""
+    found = into_from_heads(model, settings, reader, direction, metric, family)
+    ((sender, _),) = found.strongest(1)
+    return "L{}H{}".format(*sender.split("."))
 
 
-@measure("strongest_input")
-def strongest_input(
+@measure("strongest_share")
+def strongest_share(
     model: HookedModel,
     settings: Mapping[str, Any],
     *,
-    sender: str,
-    layer: int,
-    head: int,
+    reader: str,
     direction: str | None = None,
     metric: str | None = None,
     family: str | None = None,
-    on: str | None = None,
-) -> str:
-    """Through which of a head's inputs a sender moves the answer most: Q, K or V."""
-    model = asked(model, on)
-    receivers = head_inputs(model, layer, head)
-    found = paths(model, settings, [part(sender)], receivers, direction, metric, family)
-    return found.strongest(1)[0][1][-1].upper()
+) -> float:
+    """How far the head that moves the answer most through a reader moves it, either way."""
+    found = into_from_heads(model, settings, reader, direction, metric, family)
+    return float(abs(found.moved).max())
 
 
 @measure("effect")
@@ -250,50 +244,3 @@ def paths_missing(
     found = path_patching(model, pair, [sent], ["logits", *dict.fromkeys(heads)], **run)
     total = wire_effects(model, pair, sent, **run).total
     return total - float(found.moved.sum())
-
-
-@measure("wires_above")
-def wires_above(
-    model: HookedModel,
-    settings: Mapping[str, Any],
-    *,
-    reader: str,
-    above: float = 0.05,
-    direction: str | None = None,
-    metric: str | None = None,
-    family: str | None = None,
-    on: str | None = None,
-) -> int:
-    """How many heads move the answer more than that through one reader, either way."""
-    model = asked(model, on)
-    receiver = part(reader)
-    senders = [s for s in senders_before(model, receiver) if "." in s]
-    found = paths(model, settings, senders, [receiver], direction, metric, family)
-    return int((abs(found.moved) > above).sum())
-
-
-@measure("head_total")
-def head_total(
-    model: HookedModel,
-    settings: Mapping[str, Any],
-    *,
-    sender: str,
-    direction: str | None = None,
-    metric: str | None = None,
-    family: str | None = None,
-) -> float:
-    """A head's total effect over the pairs, patched everywhere, as a share of the way."""
-    layer, head = (int(n) for n in part(sender).split("."))
-    run = how(settings, direction, metric)
-    found = sweep(
-        model,
-        pairs_of(model, settings, family),
-        "z",
-        layers=[layer],
-        positions="all",
-        heads=[head],
-        direction=run["direction"],
-        metric=run["metric"],
-    )
-    share = float(found.normalised_mean.ravel()[0])
-    return share if run["direction"] == "denoise" else 1 - share

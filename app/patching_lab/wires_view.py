@@ -40,6 +40,12 @@ def controls(sites: list[str]) -> None:
             choice("MLPs on the way", BETWEEN, "between")
 
 
+def _name(part: str) -> str:
+    """A part as it stands in a sentence."""
+    label = wire_label(part)
+    return f"the {label}" if label in ("logits", "embeddings") else label
+
+
 def senders(scene: Scene) -> list[str]:
     """Everybody whom the chosen reader can hear, as the control offers them."""
     return [wire_label(name) for name in senders_before(scene.model, read_by(scene))]
@@ -58,7 +64,7 @@ def _draw(scene: Scene, answer: Answer[Wires]) -> None:
     if len(found.senders) > 1:
         _map(scene, found, reader, sender)
     else:
-        st.caption(f"Nothing but the embeddings comes before {wire_label(reader)}.")
+        st.caption(f"Nothing but the embeddings comes before {_name(reader)}.")
     _wire(scene, found, sender, reader)
     _graph(scene, found, sender, reader)
     _control(scene, answer.result, sender, reader)
@@ -73,11 +79,11 @@ def _explained(scene: Scene, reader: str) -> str:
         where = f" at {words.token(scene.tokens[scene.at])} (position {scene.at})"
     held = "heads and MLPs" if scene.settings.between == HELD_STILL else "heads"
     alone = (
-        "the logits hear it directly" if reader == LOGITS else f"{wire_label(reader)} alone hears"
+        "they hear it past all others" if reader == LOGITS else f"{_name(reader)} alone hears it"
     )
     return (
-        f"Each cell is one sender. In the {run} run it says to {wire_label(reader)} what it says "
-        f"in the {other} run{where}: {alone}{'' if reader == LOGITS else ' it'}, and all {held} in "
+        f"Each cell is one sender. In the {run} run it says to {_name(reader)} what it says in "
+        f"the {other} run{where}: {alone}, and all {held} in "
         f"between keep what they had. 0 is nothing, 1 all the way to the {other} run."
     )
 
@@ -92,7 +98,7 @@ def _map(scene: Scene, found: PathResult, reader: str, sender: str) -> None:
         if name in places:
             moved[places[name]], raw[places[name]] = found.moved[i, column], found.mean[i, column]
     scaled = scene.settings.scale == "normalised"
-    into = wire_label(reader)
+    into = _name(reader)
     layer_map(
         LayerMap(
             title=f"Wires into {into}, {cfg.name}",
@@ -121,7 +127,7 @@ def _in_layer(name: str, layer: int) -> bool:
 
 def _wire(scene: Scene, found: PathResult, sender: str, reader: str) -> None:
     i, j = found.senders.index(sender), found.receivers.index(reader)
-    name, into = wire_label(sender), wire_label(reader)
+    name, into = _name(sender), _name(reader)
     st.markdown(f"##### The wire from {name} to {into}")
     patched = patched_wire(scene, sender)
     before = patched.corrupted if scene.denoising else patched.clean
@@ -143,7 +149,7 @@ def _wire(scene: Scene, found: PathResult, sender: str, reader: str) -> None:
 
 def _effects(scene: Scene, sender: str, reader: str) -> None:
     found = effects_of(scene, sender)
-    name, into = wire_label(sender), wire_label(reader)
+    name, into = _name(sender), _name(reader)
     rows = [
         (f"total: {name} patched, and all that follows from it", found.total),
         ("direct: from there to the logits, past all heads", found.direct),
@@ -200,11 +206,10 @@ def offer_wires(layer: int, head: int, part: str) -> None:
 def _graph(scene: Scene, found: PathResult, sender: str, reader: str) -> None:
     cfg = scene.model.cfg
     several = len(found.receivers) > 1
-    into = wire_label(reader).split()[-1] if several else wire_label(reader)
+    into = wire_label(reader).split()[-1] if several else _name(reader)
     title = f"Into {into}: Q, K or V?" if several else f"Into {into}"
     st.markdown(f"##### {title}")
-    left, right = st.columns([3, 2]) if several else st.columns([2, 1])
-    left.plotly_chart(
+    st.plotly_chart(
         wire_graph(
             found,
             n_layers=cfg.n_layers,
@@ -217,10 +222,10 @@ def _graph(scene: Scene, found: PathResult, sender: str, reader: str) -> None:
         theme=None,
         key=_GRAPH,
         config={"displayModeBar": False},
-        alt=f"The strongest wires into {into}, drawn on the model; the table beside has them all",
+        alt=f"The strongest wires into {into}, drawn on the model; the table below has them all",
     )
     strongest = list(dict.fromkeys(s for s, _ in found.strongest(_N_WIRES)))
-    right.table(
+    st.table(
         [
             {"sender": wire_label(name)}
             | {
@@ -245,18 +250,18 @@ def _control(scene: Scene, wires: Wires, sender: str, reader: str) -> None:
         ((strongest, into),) = other.strongest(1)
         share = float(other.moved[other.senders.index(strongest), 0])
         lines.append(
-            f"of the wires into {wire_label(into)}, a reader drawn at random, the strongest "
-            f"({wire_label(strongest)}) carries {written(share)}"
+            f"of the wires into {_name(into)}, a reader drawn at random, the strongest "
+            f"({_name(strongest)}) carries {written(share)}"
         )
     if scene.settings.metric != "kl":  # which would be measured from the unrelated text
         stray = stray_share(scene, sender, wires.found)
         if np.isfinite(stray):
             lines.append(
-                f"with what {wire_label(sender)} says in an unrelated text, the wire to "
-                f"{wire_label(reader)} carries {written(stray)}"
+                f"with what {_name(sender)} says in an unrelated text, the wire to "
+                f"{_name(reader)} carries {written(stray)}"
             )
     if lines:
         st.caption(
-            f"Control: {'; '.join(lines)}. What an unrelated text moves as well is no message but "
-            "damage. Another seed draws another reader and another text."
+            f"Control: {'; '.join(lines)}. As far as an unrelated text moves the answer too, it "
+            "is damage and no message. Another seed draws another reader and another text."
         )

@@ -25,8 +25,8 @@ def question_line(scene: Scene, found: SweepResult | PathResult) -> str:
     if metric.needs_foil:
         about += f" against **{token(scene.foil_text)}**"
     return (
-        f"The {metric.name} of {about} is **{found.clean[0]:.2f}**{unit} in the clean run and "
-        f"**{found.corrupted[0]:.2f}**{unit} in the corrupted one."
+        f"The {metric.name} of {about} is **{written(float(found.clean[0]))}**{unit} in the clean "
+        f"run and **{written(float(found.corrupted[0]))}**{unit} in the corrupted one."
     )
 
 

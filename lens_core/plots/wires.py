@@ -21,7 +21,7 @@ _THINNEST_PX, _THICKEST_PX = 1.2, 10.0
 _ROW_PX, _MAX_PX = 46, 900
 _BEND = np.linspace(0, 1, 24)
 _PART = re.compile(r"(\d+)\.(\d+)(?:\.([qkv]))?")
-_INPUT_AT = {"q": -0.3, "k": 0.0, "v": 0.3}
+_INPUT_AT = {"q": -0.42, "k": 0.0, "v": 0.42}
 Point = tuple[float, float]
 
 
@@ -53,7 +53,7 @@ def wire_graph(
     Wires towards the other run are whole and teal, those away from it dashed and orange.
 
     Args:
-        chosen: a sender and a receiver whose wire is drawn whatever it carries.
+        chosen: a sender and a receiver whose wire is drawn whatever it carries, its sender ringed.
         n_wires: how many of the strongest; of those below `SMALLEST` none.
     """
     colors = palette(dark=dark)
@@ -73,15 +73,16 @@ def wire_graph(
             _place(wire[0], n_layers, n_heads, reads=False),
             _place(wire[1], n_layers, n_heads, reads=True),
         )
-        _draw_wire(fig, ends, moved[wire] / full, colors, marked=wire == chosen)
-    _draw_senders(fig, drawn, moved, (n_layers, n_heads), colors)
+        _draw_wire(fig, ends, moved[wire] / full, colors)
+    _draw_senders(fig, drawn, moved, (n_layers, n_heads), colors, chosen)
     _draw_receivers(fig, found.receivers, (n_layers, n_heads), colors)
     _legend(fig, colors)
     fig.update_layout(
         template=template(dark=dark),
         title=plotly_text(title),
         height=min(_MAX_PX, 120 + _ROW_PX * (n_layers + 2)),
-        legend={"orientation": "h", "yanchor": "top", "y": -0.06, "x": 0},
+        legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0},
+        margin={"b": 64},
     )
     columns = [*(f"H{head}" for head in range(n_heads)), "MLP"]
     every = max(1, math.ceil(n_heads / 16))
@@ -124,19 +125,16 @@ def _draw_parts(fig: go.Figure, n_layers: int, n_heads: int, colors: Palette) ->
     )
 
 
-def _draw_wire(
-    fig: go.Figure, ends: tuple[Point, Point], share: float, colors: Palette, *, marked: bool
-) -> None:
+def _draw_wire(fig: go.Figure, ends: tuple[Point, Point], share: float, colors: Palette) -> None:
     (x0, y0), (x1, y1) = ends
     ease = 3 * _BEND**2 - 2 * _BEND**3  # leaves upwards and arrives upwards
-    color = _color(share, colors)
     fig.add_scatter(
         x=x0 + (x1 - x0) * ease,
         y=y0 + (y1 - y0) * _BEND,
         mode="lines",
         line={
             "width": max(_THINNEST_PX, _THICKEST_PX * abs(share)),
-            "color": colors.ink if marked else color,
+            "color": _color(share, colors),
             "dash": "solid" if share >= 0 else "dash",
         },
         opacity=0.85,
@@ -151,6 +149,7 @@ def _draw_senders(
     moved: dict[tuple[str, str], float],
     size: tuple[int, int],
     colors: Palette,
+    chosen: tuple[str, str] | None,
 ) -> None:
     names = list(dict.fromkeys(sender for sender, _ in wires))
     places = [_place(name, *size, reads=False) for name in names]
@@ -164,7 +163,14 @@ def _draw_senders(
         x=[x for x, _ in places],
         y=[y for _, y in places],
         mode="markers+text",
-        marker={"size": 9, "color": colors.ink},
+        marker={
+            "size": 9,
+            "color": colors.ink,
+            "line": {
+                "width": [3 * (chosen is not None and n == chosen[0]) for n in names],
+                "color": colors.accent,
+            },
+        },
         text=[wire_label(name) for name in names],
         textposition="bottom center",
         textfont={"family": MONO_FONT, "size": 11, "color": colors.ink},
@@ -178,27 +184,23 @@ def _draw_receivers(
     fig: go.Figure, receivers: tuple[str, ...], size: tuple[int, int], colors: Palette
 ) -> None:
     places = [_place(name, *size, reads=True) for name in receivers]
+    parts = [_PART.fullmatch(name) for name in receivers]
     fig.add_scatter(
         x=[x for x, _ in places],
         y=[y for _, y in places],
-        mode="markers",
+        mode="markers+text",
         marker={
-            "size": 12,
+            "size": 15,
             "symbol": "square",
             "color": colors.panel,
-            "line": {"width": 2, "color": colors.ink},
+            "line": {"width": 1.5, "color": colors.ink},
         },
-        text=[wire_label(name) for name in receivers],
-        hovertemplate="%{text}<extra></extra>",
+        text=[part[3].upper() if part else "" for part in parts],
+        textfont={"family": MONO_FONT, "size": 10, "color": colors.ink},
+        customdata=[wire_label(name) for name in receivers],
+        hovertemplate="%{customdata}<extra></extra>",
         name="reads",
     )
-    for (x, y), name in zip(places, receivers, strict=True):
-        letter = _PART.fullmatch(name)
-        if letter is not None and letter[3]:
-            fig.add_annotation(
-                x=x, y=y, text=letter[3].upper(), showarrow=False, yshift=-14,
-                font={"family": MONO_FONT, "size": 11, "color": colors.ink},
-            )  # fmt: skip
 
 
 def _legend(fig: go.Figure, colors: Palette) -> None:

@@ -213,7 +213,7 @@ def test_the_page_opens_with_the_wires(open_page):
     assert not at.error
     assert at.session_state["view"] == WIRES
     _, wires = grids(at)
-    assert wires["title"].startswith("Wires into logits")
+    assert wires["title"].startswith("Wires into the logits")
     assert wires["columns"][-1] == "MLP"
     assert at.title[0].value == load_lesson("path-patching").title
 
