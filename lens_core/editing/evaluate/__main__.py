@@ -9,6 +9,8 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import sys
 from collections.abc import Sequence
 from datetime import date
@@ -17,6 +19,7 @@ from pathlib import Path
 import torch
 
 from lens_core import HookedModel
+from lens_core.editing.evaluate.checkpoint import Checkpoint
 from lens_core.editing.evaluate.evaluation import Evaluation
 from lens_core.editing.evaluate.files import load_counterfact, load_ripple_edits, load_zsre
 from lens_core.editing.evaluate.methods import METHOD_NAMES, method_of
@@ -50,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     model = HookedModel.from_pretrained(options.model)
     asked = _records(options, model)
-    text = UnrelatedText.of(model)
-    known: dict[str, Baseline] = {}
+    text = UnrelatedText.of(model, n_rows=options.text_rows)
+    known = _Baselines(options, model, asked)
     done: list[Evaluation] = []
     for wanted in options.methods:
         name, _, size = wanted.partition(":")
@@ -64,7 +67,7 @@ def _run(options: argparse.Namespace) -> None:
             kept,
             batch=batch,
             unrelated=text,
-            generate=True,
+            generate=options.generate,
             baselines=known,
             checkpoint=options.checkpoints / f"{options.split}-{len(kept)}-{label}.jsonl",
             on_step=_Printed(label),
@@ -84,6 +87,32 @@ def _run(options: argparse.Namespace) -> None:
         if options.table:
             options.table.write_text(markdown(done), encoding="utf-8")
     print(markdown(done))
+
+
+class _Baselines(dict[str, Baseline]):
+    """What the unedited model says of each case, kept beside the checkpoints."""
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        model: HookedModel,
+        asked: Sequence[EvaluationRecord],
+    ) -> None:
+        super().__init__()
+        text = json.dumps([r.to_json() for r in asked], sort_keys=True)
+        work = {
+            "weights_sha256": weights_sha256(model),
+            "records_sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "generate": options.generate,
+        }
+        path = options.checkpoints / f"{options.split}-{len(asked)}-unedited.jsonl"
+        self.log = Checkpoint(path, work)
+        for piece in self.log.pieces:
+            super().__setitem__(piece["case_id"], Baseline.from_json(piece))
+
+    def __setitem__(self, case: str, found: Baseline) -> None:
+        super().__setitem__(case, found)
+        self.log.add({"case_id": case, **found.to_json()})
 
 
 class _Printed:
@@ -129,6 +158,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--table", type=Path, help="a markdown file for the table of all methods")
     parser.add_argument(
         "--checkpoints", type=Path, default=Path("build/editing"), help="for work that is going on"
+    )
+    parser.add_argument(
+        "--text_rows", type=int, default=32, help="rows of 64 tokens for the perplexity"
+    )
+    parser.add_argument(
+        "--generate",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="let both models write, for fluency and consistency",
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     return parser

@@ -79,7 +79,7 @@ def evaluate(
         raise EditingError("A batch has one record or more.")
     _check_distinct(records)
     known = {} if baselines is None else baselines
-    log = Checkpoint(checkpoint, _work(model, method, records, batch, generate))
+    log = Checkpoint(checkpoint, _work(model, method, records, batch, unrelated, generate))
     groups = [tuple(records[i : i + batch]) for i in range(0, len(records), batch)]
     done = sum(len(groups[i]) for i in range(len(log.pieces)))
     for group in groups[len(log.pieces) :]:
@@ -193,6 +193,7 @@ def _work(
     method: Method,
     records: Sequence[EvaluationRecord],
     batch: int,
+    unrelated: UnrelatedText | None,
     generate: bool,
 ) -> dict[str, Any]:
     """What makes two evaluations the same one."""
@@ -204,5 +205,6 @@ def _work(
         "settings": {k: repr(v) for k, v in method.settings.items()},
         "records_sha256": hashlib.sha256(text.encode()).hexdigest(),
         "batch": batch,
+        "text_rows": 0 if unrelated is None else len(unrelated),
         "generate": generate,
     }

@@ -41,6 +41,16 @@ class Baseline:
     said: tuple[Said, ...]
     text: FreeText | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        text = None if self.text is None else asdict(self.text)
+        return {"said": [_said_json(s) for s in self.said], "text": text}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Baseline:
+        """What `to_json` wrote."""
+        return cls(tuple(_said(s) for s in values["said"]), _text(values["text"]))
+
 
 def baseline(
     model: HookedModel, record: EvaluationRecord, *, generate: bool = False, seed: int = 0
