@@ -22,6 +22,8 @@ PAGES = {
     "patched heads": ("/patching?" + urlencode(HEAD | {"view": "heads"}), "number-grid"),
     "tracing": ("/tracing?" + urlencode({"samples": "1"}), "number-grid"),
     "estimates": ("/patching?" + urlencode({"view": "two passes"}), "number-grid"),
+    "wires": ("/path-patching?" + urlencode(HEAD | {"reads": "v"}), "number-grid"),
+    "attribution": ("/attribution-patching", "number-grid"),
 }
 
 
