@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
 from app.attention_cache import Answer, begin
 from app.circuit_lab.prepared import Key, Prepared, knockouts_of
 from app.jobs import Job
-from lens_core.circuits import Circuit, Node, swapped
-from lens_core.patching import EdgeAttribution, edge_attribution, prompt_pair
+from lens_core.circuits import Circuit, Node, TemplateDataset
+from lens_core.patching import Answers, EdgeAttribution, Metric, edge_attribution, prompt_pair
 from lens_core.plots.circuits import CircuitEdge
 
 if TYPE_CHECKING:
@@ -24,19 +27,32 @@ def edges_job(ready: Prepared) -> Job[Answer[EdgeAttribution]]:
 
 
 def measured_edges(model: HookedModel, *, key: Key) -> EdgeAttribution:
-    """What each edge carries of the difference to the same prompts with the other person acting.
+    """What each edge carries of the difference to the same sentences with three other names.
 
     Raises PatchingError for blocks whose parts cannot be told apart.
     """
     dataset = knockouts_of(model, key).dataset
-    other = swapped(model, dataset)
     pairs = [
-        prompt_pair(model, clean, corrupted, int(dataset.answer[row]), int(dataset.foil[row]))
-        for own, its in zip(dataset.groups, other.groups, strict=True)
-        for row, clean, corrupted in zip(own.rows.tolist(), own.tokens, its.tokens, strict=True)
+        prompt_pair(model, clean, other, int(dataset.answer[row]), int(dataset.foil[row]))
+        for group in dataset.groups
+        for row, clean, other in zip(
+            group.rows.tolist(), group.tokens, group.reference, strict=False
+        )
         if row < N_PAIRS
     ]
-    return edge_attribution(model, pairs, ig_steps=IG_STEPS)
+    metric = _log_odds(dataset) if key.metric == "log odds" else "logit_difference"
+    return edge_attribution(model, pairs, metric=metric, ig_steps=IG_STEPS)
+
+
+def _log_odds(dataset: TemplateDataset) -> Metric:
+    def function(logits: Tensor, answers: Answers) -> Tensor:
+        candidates = dataset.candidates.to(logits.device)
+        hidden = candidates == answers.answer[:, None]
+        others = logits[:, candidates].masked_fill(hidden, -torch.inf).logsumexp(dim=-1)
+        right: Tensor = logits.gather(1, answers.answer[:, None])[:, 0]
+        return right - others
+
+    return Metric("log odds among the names", "nats", function)
 
 
 def edges_within(

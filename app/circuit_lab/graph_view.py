@@ -37,17 +37,17 @@ def _graph(ready: Prepared, circuit: Circuit, found: EdgeAttribution) -> None:
     _figure(ready, circuit, edges_within(ready.model, found, circuit))
     st.caption(
         "An edge is drawn where what one part writes matters to what another reads, or to the "
-        "logits: an estimate (edge attribution with integrated gradients, in logits, "
-        f"{min(N_PAIRS, ready.key.n_prompts)} prompts against the same with the other person "
-        "acting), in the whole model and not in the circuit alone. It is a sketch of the wires: "
-        "paths through MLPs and through heads that are not kept are not drawn."
+        "logits: teal for the answer, orange against it. It is an estimate (edge attribution with "
+        f"integrated gradients, {min(N_PAIRS, ready.key.n_prompts)} prompts against sentences with "
+        "three other names), in the whole model and not in the circuit alone, and a sketch of the "
+        "wires: paths through MLPs, and through heads that are not kept, are not drawn."
     )
 
 
 def _figure(ready: Prepared, circuit: Circuit, edges: tuple[CircuitEdge, ...]) -> None:
     table = _rows(ready, circuit)
     notes = {
-        node: f"{node_name(node)}, {row['role']}: direct effect on the right name "
+        node: f"{node_name(node)}, {circuit.role_of(node)}: direct effect on the right name "
         f"{row['writes for the right name']}, on the actor {row['for the actor']}"
         for node, row in table.items()
     }

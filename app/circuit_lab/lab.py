@@ -70,13 +70,12 @@ def circuit_column() -> LabState | None:
 
 
 def _lab(model: HookedModel) -> LabState:
-    view = _choice("View", VIEWS, "view")
     left, right = st.columns(2)
     with left:
-        _choice("Metric", METRICS, "metric")
+        view = _choice("View", VIEWS, "view")
     with right:
-        _choice("In place of what is knocked out", ABLATED, "ablation")
-    body = st.container()
+        _choice("Metric", METRICS, "metric")
+    _choice("In place of what is knocked out", ABLATED, "ablation")
     st.text_input(
         "The heads that are kept",
         key=CIRCUIT,
@@ -85,6 +84,7 @@ def _lab(model: HookedModel) -> LabState:
         placeholder="none yet; L6H2 L7H1, or click in the grid",
         help="The same choice as the clicks in the grid; text can be copied from here, or pasted.",
     )
+    body = st.container()
     with st.expander("Prompts and more settings"):
         _more()
     settings = Settings.standing(st.session_state, view=view)
@@ -106,7 +106,6 @@ def _more() -> None:
     start = Settings()
     _choice("Order of the names", ORDERS, "order")
     _choice("Distractor", DISTRACTED, "distractor")
-    _choice("The cells of the grid say", CELLS, "cells")
     left, right = st.columns(2)
     left.number_input(
         "Prompts", MIN_PROMPTS, MAX_PROMPTS, start.n_prompts, 8, key="n_prompts",
@@ -151,9 +150,20 @@ def _build(ready: Prepared, circuit: Circuit, settings: Settings) -> None:
         st.info("There is nothing to draw yet: keep a head first.", icon=":material/info:")
     st.caption(
         "Each cell is a head. A click keeps it, another knocks it out; everything that has no ✓ is "
-        f"knocked out. The numbers: {CELLS[settings.cells]}."
+        "knocked out."
     )
-    tick_grid.draw(ready, circuit.nodes, settings.cells, all_mlps=circuit.all_mlps)
+    state = st.session_state
+    if state.get("cells") not in CELLS:
+        state["cells"] = Settings().cells
+    st.selectbox(
+        "What the cells say",
+        list(CELLS),
+        key="cells",
+        bind="query-params",
+        persist_state="page",
+        format_func=lambda name: f"{name}: {CELLS[name]}",
+    )
+    tick_grid.draw(ready, circuit.nodes, str(state["cells"]), all_mlps=circuit.all_mlps)
     _starts(ready, empty=not circuit.nodes)
     scores_view.draw(ready, circuit)
     if circuit.nodes:

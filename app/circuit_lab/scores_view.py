@@ -21,7 +21,7 @@ from lens_core.circuits.scores import Completeness, Faithfulness, Minimality
 # Wang and others ask for at least this share of F(M).
 LEAST_SHARE = 0.01
 DEFINITIONS = {
-    "Faithful": "F(C) is near F(M). F is the measure, averaged over the prompts, with everything "
+    "Faithful": "F(C) is near F(M). F is the metric, averaged over the prompts, with everything "
     "outside the circuit C knocked out; M is the whole model.",
     "Complete": "for every set K of the circuit's nodes, F(C without K) is near F(M without K). "
     "Where the model does better, it has spare parts that the circuit lacks.",
@@ -111,8 +111,9 @@ def _complete(found: Completeness) -> None:
     at = found.worst_place
     name, nodes = found.sets[at]
     st.markdown(f"##### Completeness: worst gap {written(found.worst)}")
+    without = f"Without **{_set(name)}**{_listed(nodes)}" if nodes else "With nothing taken away"
     st.markdown(
-        f"Without **{plain(name)}**{_listed(nodes)} the circuit has "
+        f"{without} the circuit has "
         f"{written(float(found.circuit[at]))} and the model {written(float(found.model[at]))}: a "
         f"difference of {said(found.difference.at(at))}."
     )
@@ -120,7 +121,7 @@ def _complete(found: Completeness) -> None:
         st.table(
             [
                 {
-                    "without": plain(name),
+                    "without": _set(name),
                     "circuit": written(float(found.circuit[i])),
                     "model": written(float(found.model[i])),
                     "difference": said(found.difference.at(i)),
@@ -136,6 +137,11 @@ def _listed(nodes: Sequence[tuple[int, int | None]]) -> str:
     if not nodes or len(nodes) > 8:
         return ""
     return f" ({', '.join(map(node_name, nodes))})"
+
+
+def _set(name: str) -> str:
+    """A set's name in the library, as one would say it."""
+    return plain(f"every {name[4:]}" if name.startswith("all ") else name)
 
 
 def _minimal(found: Minimality) -> None:
@@ -156,7 +162,7 @@ def _minimal(found: Minimality) -> None:
                 {
                     "node": node_name(found.nodes[i]),
                     "role": plain(found.roles[i]),
-                    "missed when also without": plain(found.without[i]),
+                    "missed when also without": _set(found.without[i]),
                     "change of F(C)": said(_interval(found, i)),
                     "of F(M)": f"{100 * float(found.share[i]):.1f}%",
                 }

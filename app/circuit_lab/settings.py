@@ -39,11 +39,11 @@ METRICS = {
     "it is above 0 where the right name is likelier than all others together",
 }
 CELLS = {
-    "direct effect": "what the head itself writes for the right name and against the actor at the "
-    "last token, in logits",
-    "looks at the right name": "its attention from the last token to the indirect object",
-    "looks at the actor": "its attention from the last token to the actor's first mention",
-    "looks at the actor again": "its attention from the last token to the actor's second mention",
+    "for the right name": "logits that the head's own output adds at the last token",
+    "for the actor": "the same for the wrong name; below 0 the head holds it down",
+    "looks at the right name": "attention from the last token to the indirect object",
+    "looks at the actor": "attention from the last token to the actor's first mention",
+    "looks at the actor again": "attention from the last token to the second mention",
 }
 METHODS = {
     "prune": "begin with every head and throw out, last layer first, what is not missed",
@@ -76,7 +76,7 @@ class Settings(LabSettings):
     ablation: str = "mean"
     metric: str = "logit difference"
     all_mlps: bool = True
-    cells: str = "direct effect"
+    cells: str = "for the right name"
     method: str = "prune"
     min_share: float = 0.02
 

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app.circuit_lab.chosen import toggle
 from app.circuit_lab.prepared import Prepared
+from app.circuit_lab.settings import CELLS
 from app.components.number_grid import NumberCell, NumberGrid, number_grid
 from app.layer_map import written
 from app.theme import is_dark
@@ -34,6 +35,7 @@ def draw(ready: Prepared, kept: Collection[Node], cells: str, *, all_mlps: bool)
         [(layer, head if head < cfg.n_heads else None) for head in range(width)]
         for layer in range(cfg.n_layers)
     ]
+    cells = cells if cells in CELLS else next(iter(CELLS))
     values = cell_values(ready, cells)
     largest = 1.0 if cells in _LOOKS else float(np.abs(values).max()) or 1.0
     colors = palette(dark=is_dark())
@@ -65,7 +67,7 @@ def cell_values(ready: Prepared, cells: str) -> np.ndarray[Any, Any]:
     if cells in _LOOKS:
         values = found.attention[_LOOKS[cells]]
     else:
-        values = found.answer - found.foil
+        values = found.answer if cells == "for the right name" else found.foil
     return np.asarray(values).reshape(cfg.n_layers, cfg.n_heads)
 
 
