@@ -25,7 +25,7 @@ from lens_core.editing import (
     preset,
     rome,
 )
-from lens_core.editing.evaluate import METRICS, Scores, UnrelatedText, record_of, score
+from lens_core.editing.evaluate import Scores, UnrelatedText, record_of, score
 from lens_core.interventions import low_rank
 from lens_core.model.errors import TokenError
 
@@ -159,7 +159,7 @@ def edit_score(
     baseline: bool = False,
 ) -> float:
     """One line of the scoreboard; ``baseline``: of the model as it was loaded."""
-    found = scored(model, edit_of(model, settings, method), False).rate(METRICS[key].key)
+    found = scored(model, edit_of(model, settings, method), False).rate(key)
     return float(found.before if baseline else found.after)
 
 
@@ -201,17 +201,20 @@ def bleeds_into(model: HookedModel, settings: Mapping[str, Any], *, ask: str) ->
     return float(predicted_bleed(model, edit_of(model, settings), ask).strongest()[0])
 
 
-@measure("random_key_edit")
-def random_key_edit(model: HookedModel, settings: Mapping[str, Any], *, seed: int = 0) -> float:
-    """Probability of the new answer when the same value, at the same strength, is written for a
-    random key in place of the subject's."""
+@measure("p_written_for")
+def p_written_for(
+    model: HookedModel, settings: Mapping[str, Any], *, key: str = "own", seed: int = 0
+) -> float:
+    """Probability of the new answer when the value is written for the subject's key, or, with
+    ``key: random``, at the same strength for a random one."""
     edit = edit_of(model, settings)
     (term,) = edit.terms
     left, right = term.tensors["left"], term.tensors["right"]
-    key = torch.randn(left.shape, generator=torch.Generator().manual_seed(seed))
-    key = key.to(left) * (left.norm() / key.norm())
-    other = low_rank("mlp_out", edit.layers[0], key, right)
-    logits = model.run(str(settings["prompt"]), [other], last_logits_only=True)[0, -1]
+    if key == "random":
+        drawn = torch.randn(left.shape, generator=torch.Generator().manual_seed(seed)).to(left)
+        left = drawn * (left.norm() / drawn.norm())
+    written = low_rank("mlp_out", edit.layers[0], left, right)
+    logits = model.run(str(settings["prompt"]), [written], last_logits_only=True)[0, -1]
     return float(logits.softmax(-1)[word_id(model, str(settings["new"]))])
 
 

@@ -27,6 +27,7 @@ MODULES = (
     "app.patching_lab.path_measures",
     "app.circuit_lab.measures",
     "app.tracing_lab.measures",
+    "app.editing_lab.measures",
 )
 
 
