@@ -24,13 +24,23 @@ def standard_scores(model: HookedModel, seed: int = 0) -> Job[Answer[HeadScores]
     return begin(model, head_scores, seed=seed)
 
 
-def settled(job: Job[Answer[Result]], what: str, draw: Callable[[Answer[Result]], None]) -> None:
+def settled(
+    job: Job[Answer[Result]],
+    what: str,
+    draw: Callable[[Answer[Result]], None],
+    *,
+    at_once_s: float = _AT_ONCE_S,
+) -> None:
     """Draw the answer once it is there; until then say how long it has taken, and look again.
 
     The page stays usable meanwhile, and whoever comes later finds the answer. Raises the job's
     error.
+
+    Args:
+        at_once_s: an answer that comes within so many seconds is waited for, for looking again
+            means to draw the whole page again.
     """
-    job.finished.wait(_AT_ONCE_S)
+    job.finished.wait(at_once_s)
     if job.finished.is_set():
         _draw(job, draw)
     else:

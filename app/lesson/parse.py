@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,21 @@ def load_lesson(
 ) -> Lesson:
     """Read ``<name>.md``; with ``measures`` given, the lesson may use no other ones."""
     path = folder / f"{name}.md"
-    return parse_lesson(path.read_text(encoding="utf-8"), str(path), measures)
+    lesson = _parsed(path.read_text(encoding="utf-8"), str(path))
+    if measures is not None:
+        _check_measures(lesson, str(path), measures)
+    return lesson
 
 
 def lesson_names(folder: Path = FOLDER) -> list[str]:
     """The lessons that are there, by file name."""
     return sorted(path.stem for path in folder.glob("*.md") if path.stem != "README")
+
+
+# A page asks for its lesson on every run, and the overview for all of them; one takes 0.1 s.
+@lru_cache(maxsize=64)
+def _parsed(text: str, file: str) -> Lesson:
+    return parse_lesson(text, file)
 
 
 def parse_lesson(text: str, file: str, measures: Mapping[str, Measure] | None = None) -> Lesson:

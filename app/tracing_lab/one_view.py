@@ -17,6 +17,8 @@ from lens_core.plots import visible
 from lens_core.tracing import CausalTrace, TraceKind
 from lens_core.tracing.maps import window_layers
 
+# What three maps of the shipped model take, and a little more.
+_USUAL_S = 1.6
 TITLES: Mapping[TraceKind, str] = {
     "state": "Single states",
     "state_mlp_severed": "Single states, later MLPs cut off",
@@ -30,7 +32,7 @@ CUT: Mapping[TraceKind, str] = {"state_mlp_severed": "MLPs", "state_attn_severed
 
 def draw(asked: Asked) -> None:
     """What corruption does, the three maps, the chosen cell."""
-    settled(trace_job(asked), "Tracing", lambda answer: _draw(asked, answer))
+    settled(trace_job(asked), "Tracing", lambda answer: _draw(asked, answer), at_once_s=_USUAL_S)
 
 
 def _draw(asked: Asked, answer: Answer[CausalTrace]) -> None:

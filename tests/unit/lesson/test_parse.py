@@ -178,6 +178,16 @@ def test_every_lesson_is_well_formed(name, registered):
     assert lesson.sources
 
 
+def test_a_lesson_is_read_once_and_again_when_it_changes(tmp_path):
+    """Forbids a parse on every run of a page, and an author who does not see what they wrote."""
+    file = tmp_path / "mine.md"
+    file.write_text(FRONT + "First.\n")
+    first = load_lesson("mine", tmp_path)
+    assert load_lesson("mine", tmp_path) is first
+    file.write_text(FRONT + "Second.\n")
+    assert load_lesson("mine", tmp_path).intro != first.intro
+
+
 def test_the_format_says_what_there_is():
     """Forbids a directive that no author can find."""
     from app.lesson.directives import NAMES
