@@ -26,7 +26,7 @@ from lens_core.editing.evaluate.methods import METHOD_NAMES, method_of
 from lens_core.editing.evaluate.over_records import evaluate
 from lens_core.editing.evaluate.record import EvaluationRecord
 from lens_core.editing.evaluate.scores import Baseline
-from lens_core.editing.evaluate.table import as_json, markdown
+from lens_core.editing.evaluate.table import as_json, document, markdown
 from lens_core.editing.evaluate.unrelated import UnrelatedText
 from lens_core.editing.evaluate.world_records import records
 from lens_core.lens.identity import weights_sha256
@@ -85,7 +85,7 @@ def _run(options: argparse.Namespace) -> None:
         path.write_text(as_json(found, provenance), encoding="utf-8")
         done.append(found)
         if options.table:
-            options.table.write_text(markdown(done), encoding="utf-8")
+            options.table.write_text(document(done, provenance), encoding="utf-8")
     print(markdown(done))
 
 
@@ -155,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--file", type=Path, help="a published data set instead of the world")
     parser.add_argument("--format", choices=tuple(_LOADERS), default="counterfact")
     parser.add_argument("--output", type=Path, default=Path("content/results/editing"))
-    parser.add_argument("--table", type=Path, help="a markdown file for the table of all methods")
+    parser.add_argument("--table", type=Path, help="a markdown file for the page")
     parser.add_argument(
         "--checkpoints", type=Path, default=Path("build/editing"), help="for work that is going on"
     )

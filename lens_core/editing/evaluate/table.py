@@ -46,6 +46,48 @@ def markdown(evaluations: Sequence[Evaluation]) -> str:
     return f"{table}\n\n{NOT_COMPARABLE}\n"
 
 
+def document(evaluations: Sequence[Evaluation], provenance: dict[str, Any]) -> str:
+    """A page with the table, what each score means, and how the figures were made."""
+    if not evaluations:
+        return ""
+    means = "\n".join(
+        f"- **{m.title}**{f' ({m.symbol})' if m.symbol else ''}: {m.means}"
+        for m in METRICS.values()
+    )
+    settings = "\n".join(
+        f"- {e.title}{f', {e.batch} facts an edit' if e.batch > 1 else ''}: "
+        + (", ".join(f"`{k}` {v}" for k, v in e.settings.items()) or "no settings")
+        for e in evaluations
+    )
+    return f"""# Editing methods on {evaluations[0].model_name}
+
+Made by `{provenance["command"]}` on the records of the {provenance["split"]} split, on
+{provenance["date"]}. The command goes on where it was stopped and writes this page again.
+
+Shares are in percent, with 95% bootstrap intervals over the records in brackets. An edit of one
+fact is made, scored and taken back; of a method with several facts an edit, each fact is scored
+under the edit of its whole batch, and facts that the batch changes too are not asked about.
+The facts are counterfactual, known to the unedited model, and asked about in wordings that training
+never used for them; no subject of the test split is in the development split, on which settings
+were chosen. Where a method holds the subject's other relations still, it does so on other wordings
+than those asked about here.
+
+{markdown(evaluations)}
+## What is counted
+
+{means}
+- **S**: harmonic mean of ES, PS and NS, as published.
+- Probabilities of answers of several tokens are means of log-probabilities, as published. "Free
+  decoding" is greedy. "Kept" scores count the questions that the unedited model answers rightly.
+- Perplexity and divergence are of held-out text that does not name the subject. An edit is
+  disabling if it raises the perplexity by more than 10%.
+
+## Settings
+
+{settings}
+"""
+
+
 def _cell(summary: Summary | None, unit: str) -> str:
     if summary is None:
         return ""
