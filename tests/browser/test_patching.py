@@ -56,3 +56,37 @@ def test_the_page_fits_a_phone_and_shows_tokens_as_text(visit):
     page = opened(there, prompt=f"{evil} one", corrupted=f"{evil} two")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert page.locator('img[src="x"]').count() == 0
+
+
+HEAD = "clean,corrupted,target,foil\n"
+ROWS = f'"{CLEAN}","{CORRUPTED}",Tokyo,Rome\n"In France, the capital is","{CORRUPTED}",,\n'
+
+
+def test_pairs_of_a_file_are_cancelled_and_patched_again(visit):
+    """Forbids a *Cancel* that leaves the page stuck, and an average of the last one's pairs."""
+    there = visit()
+    there.open("/patching?" + urlencode({"view": "many pairs", "family": "your own"}))
+    page = there.page
+    button = page.get_by_role("button", name="Patch them")
+    button.wait_for()
+    file = page.locator('.st-key-own_pairs_file input[type="file"]')
+    many, few = HEAD + 250 * ROWS, HEAD + ROWS + "<img src=x onerror=alert(1)>,=1+1,,\n"
+    file.set_input_files({"name": "many.csv", "mimeType": "text/csv", "buffer": many.encode()})
+    page.get_by_text("500 pairs, the first").wait_for()
+    button.click()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("Cancelled. Nothing was kept.").wait_for()
+    file.set_input_files({"name": "few.csv", "mimeType": "text/csv", "buffer": few.encode()})
+    page.get_by_text("2 pairs, the first").wait_for()
+    page.get_by_text("1 row is left out, and why").wait_for()
+    page.wait_for_selector('[data-test-script-state="notRunning"]')
+    button.click()
+    page.get_by_text("of 2 pairs:").wait_for()
+    model = HookedModel.from_pretrained("tiny-world")
+    pairs = [
+        prompt_pair(model, CLEAN, CORRUPTED, " Tokyo", " Rome"),
+        prompt_pair(model, "In France, the capital is", CORRUPTED, " Paris", " Rome"),
+    ]
+    share = sweep(model, pairs, "resid_pre").normalised_mean[3, 2]
+    expect(cell(page, 3, 2)).to_have_text(f"{share:.2f}")
+    assert page.locator('img[src="x"]').count() == 0
