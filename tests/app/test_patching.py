@@ -260,6 +260,24 @@ def test_every_view_draws(open_page, settings):
         assert len(grids(at)) == 2
 
 
+@pytest.mark.parametrize(
+    ("view", "patch_with"),
+    [(PLACES, "zero"), (HEADS, "resample"), (PLACES, "mean")],
+)
+def test_an_ablation_has_the_axes_and_colours_of_a_patch(open_page, model, view, patch_with):
+    """Forbids an ablation that looks stronger than a patch of the same effect, or elsewhere."""
+    settings = {"view": view, "direction": "noise", "patch_with": patch_with}
+    at = settled(open_page("patching", prompt=CLEAN, corrupted=CORRUPTED, **settings))
+    drawn = grids(at)[1]
+    here = scene(model, **settings)
+    job = places_job if view == PLACES else heads_job
+    lost = 1 - found(job(here)).normalised_mean
+    shades = [[cell["shade"] for cell in row] for row in drawn["cells"]]
+    assert np.allclose(shades, np.clip(lost, -1, 1), atol=2e-3)
+    patched = found(job(scene(model, **{**settings, "patch_with": "other run"})))
+    assert np.shape(shades) == patched.normalised_mean.shape
+
+
 def test_a_shared_link_restores_the_chosen_patch(open_page):
     """Forbids a setting that is lost on the way to another browser."""
     link = {"layer": "7", "at": "8", "direction": "noise", "site": "attn_out"}
