@@ -20,6 +20,7 @@ PAGES = {
     "block": ("/attribution?" + urlencode(HEAD | {"view": "block it"}), "number-grid"),
     "patching": ("/patching?" + urlencode({"layer": "7", "at": "8"}), "number-grid"),
     "patched heads": ("/patching?" + urlencode(HEAD | {"view": "heads"}), "number-grid"),
+    "circuit": ("/circuits?" + urlencode({"circuit": "L6H2 L6H4", "n_prompts": "8"}), "number-grid"),
     "tracing": ("/tracing?" + urlencode({"samples": "1"}), "number-grid"),
     "estimates": ("/patching?" + urlencode({"view": "two passes"}), "number-grid"),
     "wires": ("/path-patching?" + urlencode(HEAD | {"reads": "v"}), "number-grid"),
