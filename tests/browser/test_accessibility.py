@@ -20,7 +20,7 @@ PAGES = {
     "block": ("/attribution?" + urlencode(HEAD | {"view": "block it"}), "number-grid"),
     "patching": ("/patching?" + urlencode({"layer": "7", "at": "8"}), "number-grid"),
     "patched heads": ("/patching?" + urlencode(HEAD | {"view": "heads"}), "number-grid"),
-    "circuit": ("/circuits?" + urlencode({"circuit": "L6H2 L6H4", "n_prompts": "8"}), "number-grid"),
+    "circuit": ("/circuits?" + urlencode({"circuit": "L6H2", "n_prompts": "8"}), "number-grid"),
     "own pairs": (
         "/patching?" + urlencode({"view": "many pairs", "family": "your own"}),
         "number-grid",
