@@ -41,11 +41,11 @@ def emmet(
         >>> model = HookedModel.from_pretrained("tiny-world")
         >>> request = EditRequest("The Eiffel Tower is in", "The Eiffel Tower", "Rome")
         >>> edit = emmet(model, request)
-        >>> round(edit.trace.diagnostics[0].write_fraction, 3)
-        1.0
+        >>> edit.trace.diagnostics[0].write_fraction > 0.99
+        True
     """
     s = preset(model, "emmet").settings if settings is None else settings
-    c = covariance_of(model, s.layers, covariance)
+    c = covariance_of(model, s.layers, covariance, s.names_weight)
 
     def left_of(layer: int, keys: Keys, earlier: Keys) -> Left:
         towards = c.solve(layer, keys, ridge=s.ridge)

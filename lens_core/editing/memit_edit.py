@@ -71,7 +71,7 @@ def memit(
         [' Berlin', ' Berlin']
     """
     s = preset(model, "memit").settings if settings is None else settings
-    c = covariance_of(model, s.layers, covariance)
+    c = covariance_of(model, s.layers, covariance, s.names_weight)
 
     def left_of(layer: int, keys: Keys, earlier: Keys) -> Left:
         softness = s.covariance_weight * keys.shape[1]

@@ -28,7 +28,14 @@ class ValueSettings:
         weight_decay: see above.
         clamp: largest size of the change, in sizes of what it changes.
         enough_nats: a fact whose whole loss is below this takes no more steps.
-        n_contexts: prompts that the answer is trained in, the bare one included.
+        n_contexts: prompts that keys are averaged over, the bare one included.
+        n_trained: of these, so many have the answer trained in them; None: all, as published.
+        reach: the share of the change at which the answer must already hold. 1 is published: the
+            answer is trained under the whole change. A paraphrase's key gets a little less of the
+            change than the edited one, and a neighbour's much less: a reach between the two is what
+            tells them apart. Other prompts are held still under the whole change.
+        settle: how often the step that brings the loss below ``enough_nats`` is halved again, so
+            that the change is hardly larger than it need be; 0 is published.
         seed: decides contexts.
     """
 
@@ -40,11 +47,19 @@ class ValueSettings:
     clamp: float = 4.0
     enough_nats: float = 0.05
     n_contexts: int = 21
+    n_trained: int | None = None
+    reach: float = 1.0
+    settle: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
         _at_least("steps", self.steps, 1)
         _at_least("n_contexts", self.n_contexts, 1)
+        _at_least("settle", self.settle, 0)
+        if self.n_trained is not None:
+            _at_least("n_trained", self.n_trained, 1)
+        if not 0 < self.reach <= 1:
+            raise EditingError(f"reach is {self.reach}; it is above 0 and at most 1.")
         for name in ("kl_factor", "weight_decay", "enough_nats"):
             _at_least(name, getattr(self, name), 0)
         for name in ("lr", "clamp"):
@@ -96,6 +111,8 @@ class MemitSettings(ValueSettings):
     Attributes:
         layers: whose W_out are edited, in order; negative ones count from the end.
         covariance_weight: lambda in units of the key width d_mlp; see `memit` for why.
+        names_weight: weight of the second moment of the keys at names' last tokens, beside C's; 0
+            is the published form. The names are known of tiny-world only.
         ridge: added to C's diagonal, in mean diagonal entries of C.
         batch: facts written at once; more go one batch after another, each seeing the edits before
             it. None: all at once.
@@ -104,6 +121,7 @@ class MemitSettings(ValueSettings):
     clamp: float = 0.75
     layers: tuple[int, ...] = (13, 14, 15, 16, 17)
     covariance_weight: float = 3.125
+    names_weight: float = 0.0
     ridge: float = 1e-4
     batch: int | None = None
 
@@ -112,6 +130,7 @@ class MemitSettings(ValueSettings):
         _check_layers(self.layers)
         _check_batch(self.batch)
         _at_least("covariance_weight", self.covariance_weight, 0)
+        _at_least("names_weight", self.names_weight, 0)
         _at_least("ridge", self.ridge, 0)
 
 
@@ -121,14 +140,16 @@ class EmmetSettings(ValueSettings):
 
     Attributes:
         layer: the layer whose W_out is edited; negative ones count from the end.
-        batch_ridge: how soft the constraints are, in mean diagonal entries of K^T C^-1 K; the
-            published code adds 0.1 whatever their size.
-        ridge, batch: as in `MemitSettings`.
+        batch_ridge: how soft the constraints are, in mean diagonal entries of K^T C^-1 K, so that
+            two facts with almost the same key cannot tear the weight apart; the published code
+            adds 0.1 whatever their size.
+        names_weight, ridge, batch: as in `MemitSettings`.
     """
 
     clamp: float = 0.75
     layer: int = 17
-    batch_ridge: float = 1e-6
+    batch_ridge: float = 1e-3
+    names_weight: float = 0.0
     ridge: float = 1e-4
     batch: int | None = None
 
@@ -136,6 +157,7 @@ class EmmetSettings(ValueSettings):
         super().__post_init__()
         _check_batch(self.batch)
         _at_least("batch_ridge", self.batch_ridge, 0)
+        _at_least("names_weight", self.names_weight, 0)
         _at_least("ridge", self.ridge, 0)
 
     @property

@@ -21,6 +21,7 @@ from lens_core.editing.covariance import KeyCovariance, default_covariance
 from lens_core.editing.edit import Edit, EditTrace, LayerDiagnostic, OptimisationStep
 from lens_core.editing.errors import EditingError
 from lens_core.editing.keys import added_per_output, project, subject_states
+from lens_core.editing.names import with_names
 from lens_core.editing.requests import EditRequest, LocatedRequest, as_requests
 from lens_core.editing.settings import AlphaEditSettings, EmmetSettings, MemitSettings
 from lens_core.editing.value import OnStep, OnTrace, optimise_values
@@ -85,18 +86,21 @@ def spread(
 
 
 def covariance_of(
-    model: HookedModel, layers: Sequence[int], covariance: KeyCovariance | None
+    model: HookedModel,
+    layers: Sequence[int],
+    covariance: KeyCovariance | None,
+    names_weight: float = 0.0,
 ) -> KeyCovariance:
     """The key statistics to use, which know every one of some layers.
 
     Raises:
-        EditingError: those that are given do not.
+        EditingError: those that are given do not, or names are asked for and not known.
     """
     wanted = [model.resolve_layer(layer) for layer in layers]
     found = default_covariance(model, wanted) if covariance is None else covariance
     for layer in wanted:
         found.check(model, layer)
-    return found
+    return with_names(found, model, wanted, names_weight)
 
 
 def refuse_ambient(model: HookedModel) -> None:
