@@ -11,7 +11,7 @@ The blocks are the model's own code throughout.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -71,6 +71,7 @@ def run_cells(
     read: Read,
     *,
     columns: Int[Tensor, " column"] | None = None,
+    idle: Container[int] = (),
     memory_gb: float | None = None,
     on_step: OnStep | None = None,
 ) -> Float[Tensor, " cell"]:
@@ -82,6 +83,7 @@ def run_cells(
         sources: what is written, for each site and layer that a cell names.
         read: from the logits of the answer position to numbers.
         columns: the tokens whose logits `read` gets; None: all of them.
+        idle: numbers of cells that write what is there already; they are not run.
         memory_gb: about how much memory a batch may take; None: 0.5 on a CPU, 4 on a GPU.
         on_step: called with the number of cells done and of all; what it raises ends the sweep.
 
@@ -105,7 +107,9 @@ def run_cells(
     check_writes(base.model, cells, sources, base.tokens.shape)
     able = abilities(base)
     values = torch.full((len(cells),), torch.nan)
-    live = [i for i, cell in enumerate(cells) if reaches_answer(cell, n_layers, n_pos)]
+    live = [
+        i for i, cell in enumerate(cells) if i not in idle and reaches_answer(cell, n_layers, n_pos)
+    ]
     head = _Head(base.model, base, columns)
     _read_unchanged(cells, sorted(set(range(len(cells))) - set(live)), base, head, read, values)
     done = len(cells) - len(live)
@@ -211,7 +215,7 @@ def _read_unchanged(
     read: Read,
     values: Tensor,
 ) -> None:
-    """Cells whose patch cannot reach the answer keep the base's value."""
+    """Cells whose patch changes nothing, or cannot reach the answer, keep the base's value."""
     if dead:
         rows = torch.tensor([cells[i].row for i in dead])
         logits = head.chosen(base.logits)[rows.to(base.logits.device)]

@@ -123,6 +123,7 @@ def patched_values(
             sources,
             _reader(asked.measure, answers, cells),
             columns=columns,
+            idle=_idle(group, cells) if filling.kind == "other run" else (),
             memory_gb=memory_gb,
             on_step=steps.of_part(len(cells)),
         )
@@ -147,6 +148,27 @@ def _runs_of(
     last = logits[:, -1]
     runs = (last, base.logits) if asked.direction == "denoise" else (base.logits, last)
     return base, sources, runs
+
+
+def _idle(group: Group, cells: Sequence[Cell]) -> set[int]:
+    """Cells before the first token that differs: so far the two runs are one and the same.
+
+    Where the prompts differ in length or padding, positions are not counted alike, and none is.
+    """
+    tokens, other = group.tokens, group.other
+    if tokens.shape != other.tokens.shape or group.mask is not None or other.mask is not None:
+        return set()
+    same = (tokens == other.tokens) & (other.position == torch.arange(tokens.shape[1]).to(tokens))
+    shared = same.long().cumprod(dim=1).sum(dim=1).tolist()
+    return {
+        i
+        for i, cell in enumerate(cells)
+        if all(
+            w.positions is not None
+            and all(p % tokens.shape[1] < shared[cell.row] for p in w.positions)
+            for w in cell.writes
+        )
+    }
 
 
 def _reader(

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from lens_core.patching import Cell, PromptPair, Write, record_base, run_cells, sweep
+from lens_core.patching import (
+    Cell,
+    PromptPair,
+    Write,
+    engine,
+    record_base,
+    run_cells,
+    sweep,
+    sweeps,
+)
 from lens_core.patching.cells import Writer
 
 SITE = "resid_pre"
@@ -54,6 +63,33 @@ def test_patching_everything_is_the_other_run_bit_for_bit(family_named, name):
 def some_pair(seed):
     tokens = torch.randint(1, 120, (2, 9), generator=torch.Generator().manual_seed(seed))
     return PromptPair(tokens[0], tokens[1], 5, 7, torch.arange(9)[:, None].expand(-1, 2))
+
+
+@pytest.mark.parametrize("site", ["resid_pre", "k", "mlp_out", "embed"])
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+def test_what_two_prompts_share_in_front_is_not_run(llama, site, direction, monkeypatch):
+    """Forbids a place that is left out though it matters, and runs whose result is known."""
+    pairs = [some_pair(seed) for seed in range(2)]
+    for n, pair in enumerate(pairs):
+        pair.corrupted[: 3 + n] = pair.clean[: 3 + n]
+        pair.corrupted[3 + n] = pair.clean[3 + n] % 119 + 1
+        pair.corrupted[6:] = pair.clean[6:]
+    ran = []
+    chunk = engine._run_chunk
+    monkeypatch.setattr(
+        engine, "_run_chunk", lambda base, c, *rest: ran.append(c) or chunk(base, c, *rest)
+    )
+    found = sweep(llama.hooked, pairs, site, direction=direction)
+    n_run = sum(len(c.cells) for c in ran)
+    monkeypatch.setattr(sweeps, "_idle", lambda group, cells: set())
+    whole = sweep(llama.hooked, pairs, site, direction=direction)
+    assert found.values == pytest.approx(whole.values, abs=1e-5)
+    n_all = sum(len(c.cells) for c in ran) - n_run
+    assert n_run == pytest.approx(n_all * (9 - 3.5) / 9, abs=0.15 * n_all)
+    position = found.axes.index("position")
+    before = found.corrupted if direction == "denoise" else found.clean
+    kept = np.take(found.values[..., 0], range(3), axis=position)
+    assert (kept == before[0]).all()  # to the last bit: nothing was run
 
 
 def test_a_sweep_ended_half_way_leaves_the_next_one_right(gpt2):
