@@ -80,7 +80,7 @@ def _lab(model: HookedModel, prompt: str) -> LabState:
         controls.choose_layer(model, settings, start_layer(model, settings.method))
     controls.more_settings(settings)
     settings = Settings.standing(st.session_state)
-    job.draw(model, settings)
+    job.draw(model)
     ledger_view.draw(model)
     scene = Scene(model, settings, visit.of(model), _chosen_edit(model))
     view = controls.choice("Look at", VIEWS, "view")
