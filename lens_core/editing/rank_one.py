@@ -20,6 +20,7 @@ from lens_core.editing.covariance import KeyCovariance, default_covariance
 from lens_core.editing.edit import Edit, EditTrace, LayerDiagnostic, OptimisationStep
 from lens_core.editing.errors import EditingError
 from lens_core.editing.keys import project
+from lens_core.editing.names import with_names
 from lens_core.editing.presets import preset
 from lens_core.editing.requests import EditRequest, as_requests
 from lens_core.editing.settings import RomeSettings
@@ -80,6 +81,7 @@ def rome(
     if settings.use_covariance:
         covariance = covariance or default_covariance(model, [layer])
         covariance.check(model, layer)
+        covariance = with_names(covariance, model, [layer], settings.names_weight)
     contexts = contexts or default_contexts(model, settings.n_contexts, settings.seed)
     for one in requests:
         one.tokenize(model)  # everything that can be refused is, before the first long step

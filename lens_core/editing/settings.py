@@ -87,16 +87,19 @@ class RomeSettings(ValueSettings):
             the mean in the direction of the edit and the bare prompt's in its size.
         use_covariance: move along C^-1 k, so that other keys are disturbed least; False: along k.
         ridge: added to C's diagonal before it is inverted, in mean diagonal entries of C.
+        names_weight: as in `MemitSettings`.
     """
 
     layer: int = 17
     variant: Variant = "r-rome"
     use_covariance: bool = True
     ridge: float = 1e-4
+    names_weight: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _at_least("ridge", self.ridge, 0)
+        _at_least("names_weight", self.names_weight, 0)
         if self.variant not in VARIANTS:
             raise EditingError(
                 f"There is no variant {self.variant!r} of ROME; choose one of "
