@@ -28,6 +28,7 @@ MODULES = (
     "app.circuit_lab.measures",
     "app.tracing_lab.measures",
     "app.editing_lab.measures",
+    "app.mass_editing_lab.measures",
 )
 
 

@@ -46,8 +46,8 @@ def draw(found: Curves, *, key: str) -> None:
     if not found.found.points:
         return
     st.caption(
-        f"{len(found.facts)} facts. Of many, at most 150 are asked at a count, evenly spread. Bars "
-        "are 95% intervals over facts (bootstrap)."
+        f"Facts: {len(found.facts)}. Of many, at most 150 are asked at a count, evenly spread. "
+        "Bars are 95% intervals over facts (bootstrap)."
     )
     columns = st.columns(2)
     for at, name in enumerate(shown(found)):

@@ -155,7 +155,7 @@ def _live(model: HookedModel, facts: Facts, settings: Settings) -> Watched[Curve
 
 
 def _offer(model: HookedModel, facts: Facts, settings: Settings) -> None:
-    label = f"Write {len(facts.records)} facts"
+    label = f"Write {counted(len(facts.records), 'fact')}"
     if st.button(label, key="mass_start", icon=":material/play_arrow:", type="primary",
                  disabled=not settings.methods):  # fmt: skip
         made = writers(model, settings)
@@ -214,6 +214,11 @@ def kept_for(model: HookedModel, facts: Facts, settings: Settings) -> Curves | N
     return kept.found
 
 
+def counted(n: int, thing: str) -> str:
+    """So many things, in words."""
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+
+
 def _to_ledger(model: HookedModel, found: Curves) -> None:
     st.markdown("##### Go on with the edited model")
     st.caption(
@@ -223,14 +228,14 @@ def _to_ledger(model: HookedModel, found: Curves) -> None:
     with st.container(horizontal=True):
         for method, edit in found.edits.items():
             st.button(
-                f"Keep {SHORT[method]}'s {len(edit.requests)} edits",
+                f"Keep {SHORT[method]}'s {counted(len(edit.requests), 'edit')}",
                 key=f"mass_keep_{method}",
                 on_click=_into_ledger,
                 args=(model, found, method),
             )
     n = len(ledger.of(model))
     if n:
-        st.caption(f"Your ledger has {n} {'line' if n == 1 else 'lines'} now.")
+        st.caption(f"Your ledger has {counted(n, 'line')} now.")
 
 
 def _into_ledger(model: HookedModel, found: Curves, method: str) -> None:

@@ -32,12 +32,15 @@ from lens_core.editing.evaluate import (
 from lens_core.editing.evaluate.metrics import rate
 from lens_core.editing.keys import subject_states
 from lens_core.interventions import low_rank
+from lens_core.tracing import causal_trace
 
-N_FACTS, STEPS, CONTEXTS, RATE = 20, 10, 3, 0.5
+N_FACTS, STEPS, CONTEXTS, RATE = 20, 8, 2, 0.5
 ASKED = Sizes(
     paraphrases=2, after_story=0, neighbours=4, other_subjects=0, near=0, wordings=2, followers=1,
     reference_subjects=0,
 )  # fmt: skip
+# Writing at single layers: of how many facts, and so firmly that nothing is held back.
+N_LOCATED, SMALL_LAMBDA = 6, 1.0
 EIFFEL = ("The Eiffel Tower is in the city of", "The Eiffel Tower")
 
 
@@ -224,6 +227,15 @@ def contradiction_says(
     return str(model.to_string(logits.argmax()[None]).strip())
 
 
+@measure("contradiction_outcome")
+def contradiction_outcome(
+    model: HookedModel, settings: Mapping[str, Any], *, method: str = "memit"
+) -> str:
+    """Which of the two cities it is then: Rome, London, still Paris, or some other place."""
+    said = contradiction_says(model, settings, method=method)
+    return said if said in ("Rome", "London", "Paris") else "some other place"
+
+
 @measure("contradiction_p")
 def contradiction_p(
     model: HookedModel,
@@ -245,22 +257,33 @@ def n_layers_written(model: HookedModel, settings: Mapping[str, Any]) -> int:
     return len(layers_of(model, settings))
 
 
-@measure("change_of_weights")
-def change_of_weights(
-    model: HookedModel,
-    settings: Mapping[str, Any],
-    *,
-    method: str = "memit",
-    n: int = N_FACTS,
-    lam: float | None = None,
-) -> float:
-    """The size of all edits together over that of the matrix, in the layer that changed most."""
-    edit = written(model, settings, method, n, lam)
-    if edit is None:
-        return 0.0
-    sizes = []
-    for layer in edit.layers:
-        terms = [t.tensors for t in edit.terms if t.layer == layer]
-        delta = sum(t["left"].double() @ t["right"].double() for t in terms)
-        sizes.append(float(torch.linalg.norm(delta) / model.W_out[layer].double().norm()))
-    return max(sizes)
+@measure("written_at")
+def written_at(model: HookedModel, settings: Mapping[str, Any], *, layer: int) -> float:
+    """How far a few facts take hold when one layer alone is written to: of the room that the new
+    answer's probability had, the share that it took."""
+    facts = facts_of(model, N_FACTS, int(settings.get("seed") or 0))[:N_LOCATED]
+    edit = by_memit(model, tuple(r.request for r in facts), (layer,), SMALL_LAMBDA)
+    questions = [r.edit_question for r in facts]
+    before, after = ask(model, questions), ask(model, questions, edit)
+    shares = [
+        (a.p_answer - b.p_answer) / (1 - b.p_answer) for a, b in zip(after, before, strict=True)
+    ]
+    return sum(shares) / len(shares)
+
+
+@lru_cache(maxsize=2)
+def traced(model: HookedModel, seed: int) -> Any:
+    """The mean indirect effect of the MLPs at the subject's last token, by layer."""
+    total = torch.zeros(model.cfg.n_layers, dtype=torch.float64)
+    for record in facts_of(model, N_FACTS, seed)[:N_LOCATED]:
+        at = record.request.tokenize(model)
+        span = (at.subject_start, at.subject_end)
+        found = causal_trace(model, at.tokens, span, at.true_ids[0], kinds=["mlp"])
+        total += torch.tensor(found.indirect_effect("mlp")[:, at.subject_end])
+    return total / N_LOCATED
+
+
+@measure("traced_at_layer")
+def traced_at_layer(model: HookedModel, settings: Mapping[str, Any], *, layer: int) -> float:
+    """What tracing says of a layer, for the same few facts: the probability that comes back."""
+    return float(traced(model, int(settings.get("seed") or 0))[layer])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from app.mass_editing_lab.experiment import OnStep, Write
@@ -42,11 +42,12 @@ def settings_of(model: HookedModel, method: str, settings: Settings) -> Any:
     """
     start = preset(model, "rome" if method in _VARIANTS else method).settings
     changes: dict[str, Any] = {"variant": method} if method in _VARIANTS else {}
-    if hasattr(start, "layers"):
+    takes = {field.name for field in fields(start)}
+    if "layers" in takes:
         changes["layers"] = layers_of(model, settings, start.layers)
     elif settings.edit_layer is not None:
         changes["layer"] = min(max(settings.edit_layer, 0), model.cfg.n_layers - 1)
-    if hasattr(start, "covariance_weight") and settings.lam is not None:
+    if "covariance_weight" in takes and settings.lam is not None:
         changes["covariance_weight"] = settings.lam / key_width(model)
     return replace(start, **changes)
 

@@ -6,6 +6,7 @@ is called ``found`` in both.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from app.mass_editing_lab.experiment import N_UNTOUCHED, NO_QUESTIONS, SEQUENTIAL, ladder
@@ -29,7 +30,8 @@ def mass_code(model: HookedModel, settings: Settings, facts: Facts) -> str:
         *(["import csv", ""] if _reads_file(settings, facts) else []),
         "from lens_core import HookedModel",
         *([] if settings.source == WORLD else ["from lens_core.editing import EditRequest"]),
-        "from lens_core.editing.evaluate import Sizes, method_of, record_of, records, scaling",
+        "from lens_core.editing.evaluate import Sizes, record_of, records, scaling",
+        "from lens_core.editing.evaluate.methods import method_of",
         "",
         f"model = HookedModel.from_pretrained({model.cfg.name!r})",
         *_facts(settings, facts),
@@ -80,10 +82,9 @@ def _facts(settings: Settings, facts: Facts) -> list[str]:
 
 def _method(model: HookedModel, method: str, settings: Settings) -> str:
     made_with = settings_of(model, method, settings)
-    names = ("layer", "layers", "covariance_weight")
-    changes = "".join(
-        f", {name}={getattr(made_with, name)!r}" for name in names if hasattr(made_with, name)
-    )
+    chosen = ("layer", "layers", "covariance_weight")
+    names = [field.name for field in fields(made_with) if field.name in chosen]
+    changes = "".join(f", {name}={getattr(made_with, name)!r}" for name in names)
     return f"(method_of(model, {method!r}{changes}), {method not in SEQUENTIAL})"
 
 
@@ -91,7 +92,8 @@ def locating_code(model: HookedModel, n: int, seed: int) -> str:
     """A script that traces facts and writes each at every layer, outside the page."""
     lines = [
         "from lens_core import HookedModel",
-        "from lens_core.editing.evaluate import Sizes, locating, method_of, records",
+        "from lens_core.editing.evaluate import Sizes, locating, records",
+        "from lens_core.editing.evaluate.methods import method_of",
         "",
         f"model = HookedModel.from_pretrained({model.cfg.name!r})",
         f"facts = records(model, {n}, {seed}, 'test', sizes=Sizes{_sizes(SIZES)})",

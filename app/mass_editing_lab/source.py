@@ -92,7 +92,7 @@ def _of_the_world(model: HookedModel) -> Facts:
             f"{model.cfg.name} answers none of the facts of this world; choose *your table* and "
             "write facts that it knows."
         )
-    with st.expander(f"The {len(found)} facts"):
+    with st.expander(f"The facts: {len(found)}"):
         st.dataframe(
             pd.DataFrame([_cells(record) for record in found]), hide_index=True, width="stretch"
         )
