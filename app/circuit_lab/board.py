@@ -9,7 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from app.circuit_lab import scores_view
-from app.circuit_lab.chosen import random_nodes, take
+from app.circuit_lab.checks import random_circuits
+from app.circuit_lab.chosen import take
 from app.circuit_lab.prepared import Prepared, shipped_circuit
 from app.errors import plain
 from app.theme import is_dark
@@ -19,9 +20,9 @@ from lens_core.plots.circuits import circuit_points
 
 # Within so much of F(M) a circuit counts as faithful, and then the smaller one leads.
 FAITHFUL = 0.15
-YOURS, SEARCHED, SHIPPED, CONTROL = "yours", "search", "published", "control"
+YOURS, SEARCHED, SHIPPED, CONTROL = "yours", "search", "known", "control"
 _BOARD, _LOOK = "circuit_board", "circuit_look"
-_MOST, _N_RANDOM = 20, 4
+_MOST = 20
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,10 @@ def controls(ready: Prepared, present: Circuit) -> list[Circuit]:
     ]
     n = len(present.heads)
     if n:
-        drawn = [
-            ready.circuit(random_nodes(ready.model, n, ready.key.seed + i), "random heads")
-            for i in range(_N_RANDOM)
-        ]
+        drawn = random_circuits(ready, present)
         scores = ready.scores(drawn)
-        best = max(range(_N_RANDOM), key=lambda i: float(scores[i].ratio.value))
-        found.append(replace(drawn[best], name=f"{n} random heads, the best of {_N_RANDOM}"))
+        best = max(range(len(drawn)), key=lambda i: float(scores[i].ratio.value))
+        found.append(replace(drawn[best], name=f"{n} random heads, the best of {len(drawn)}"))
     return found
 
 

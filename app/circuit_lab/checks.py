@@ -62,6 +62,13 @@ def keep(ready: Prepared, circuit: Circuit, job: Job[Answer[Checks]]) -> None:
     kept.jobs[id(ready), circuit.kept] = job
 
 
+def random_circuits(ready: Prepared, circuit: Circuit) -> list[Circuit]:
+    """The control: as many heads, drawn at random several times."""
+    n, seed = len(circuit.heads), ready.key.seed
+    drawn = [random_nodes(ready.model, n, seed + i) for i in range(N_RANDOM)]
+    return [ready.circuit(nodes, "random heads", all_mlps=circuit.all_mlps) for nodes in drawn]
+
+
 def run_checks(ready: Prepared, circuit: Circuit, job: Job[Any], *, thorough: bool) -> Checks:
     """Compare the circuit with the model, and with itself less one node at a time."""
     stages = 3
@@ -90,9 +97,5 @@ def run_checks(ready: Prepared, circuit: Circuit, job: Job[Any], *, thorough: bo
         seed=seed,
     )
     job.step(200, 100 * stages, 0.0)
-    drawn = [
-        ready.circuit(random_nodes(ready.model, len(circuit.heads), seed + i), "random heads")
-        for i in range(N_RANDOM)
-    ]
-    scores = tuple(ready.scores(drawn))
+    scores = tuple(ready.scores(random_circuits(ready, circuit)))
     return Checks(complete, minimal, scores, thorough)

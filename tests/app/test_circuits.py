@@ -6,7 +6,9 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from streamlit.testing.v1 import AppTest
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from app.circuit_lab import board, chosen, edges, snippets
 from app.circuit_lab.checks import run_checks
@@ -15,7 +17,15 @@ from app.circuit_lab.search_view import search, searched_key
 from app.circuit_lab.settings import BOARD, GRAPH, Settings
 from app.jobs import CancelledError, Job
 from app.models import load_model
-from lens_core.circuits import Circuit, CircuitError, Knockouts, faithfulness, ioi_dataset
+from lens_core import HookedModel
+from lens_core.circuits import (
+    Circuit,
+    CircuitError,
+    Knockouts,
+    faithfulness,
+    ioi_dataset,
+    ioi_knockouts,
+)
 
 EVIL = "</script><img src=x onerror=alert(1)>"
 QUICK = {"n_prompts": 8}
@@ -109,6 +119,25 @@ def test_a_published_circuit_is_offered_to_its_own_model_only(model):
     assert shipped is not None
     assert shipped.model == "tiny-world"
     assert shipped_circuit(load_model("glass-copy")) is None
+
+
+def test_the_published_circuit_runs_where_its_weights_would(model):
+    """Forbids a published circuit that cannot be loaded, scored or told apart by its positions."""
+    config = GPT2Config(
+        n_layer=12, n_head=12, n_embd=24, n_positions=64, vocab_size=model.cfg.d_vocab,
+        bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    named = "openai-community/gpt2"
+    stand_in = HookedModel.from_hf(GPT2LMHeadModel(config).eval(), model.tokenizer, name=named)
+    shipped = shipped_circuit(stand_in)
+    assert shipped is not None
+    assert (shipped.name, shipped.size) == ("Wang et al. 2022", 26)
+    knockouts = ioi_knockouts(stand_in, 8, n_reference=4)
+    anywhere = Circuit.of("anywhere", shipped.nodes)
+    found = knockouts.logit_differences([shipped, anywhere]).mean(axis=1)
+    assert np.isfinite(found).all()
+    assert found[0] != found[1]
 
 
 def test_checks_count_their_steps_and_can_be_cancelled(ready):
