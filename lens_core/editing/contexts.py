@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from lens_core.editing.errors import EditingError
-from lens_core.editing.world import is_world_model, world_texts
+from lens_core.editing.world import PROSE, is_world_model, world_texts
 
 if TYPE_CHECKING:
     from lens_core import HookedModel
@@ -73,7 +73,7 @@ class Contexts:
     @classmethod
     def of_world(cls, n: int, *, seed: int = 0) -> Contexts:
         """Sentences of the world that tiny-world was trained on."""
-        return cls.of_texts(world_texts(f"contexts {seed}"), n, seed=seed, source="world")
+        return cls.of_texts(world_texts(f"contexts {seed}", PROSE), n, seed=seed, source="world")
 
     @classmethod
     def generated(cls, model: HookedModel, n: int, *, seed: int = 0) -> Contexts:

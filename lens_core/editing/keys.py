@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -85,7 +85,7 @@ def subject_states(
         words = (request.subject, request.target_new, request.target_true)
         bare.append(len(rows))
         for row in answer_rows(model, located, contexts.take(n_contexts, words)):
-            rows.append(Row(row.ids[: row.subject + 1], row.subject, (row.subject,)))
+            rows.append(replace(row.key_only, wanted=(row.subject,)))
             fact.append(number)
     found: dict[Place, list[Tensor]] = {place: [] for place in wanted}
     for start in range(0, len(rows), _ROWS_AT_ONCE):

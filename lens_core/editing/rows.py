@@ -32,12 +32,19 @@ class Row:
         subject: position of the subject's last token, where the edit acts.
         wanted: positions whose next-token logits are read.
         targets: for each of them the token that should come; () where the model is held still.
+        is_context: whether it is the edited prompt in a context, rather than one to hold still.
     """
 
     ids: tuple[int, ...]
     subject: int
     wanted: tuple[int, ...]
     targets: tuple[int, ...] = ()
+    is_context: bool = False
+
+    @property
+    def key_only(self) -> Row:
+        """The row up to its subject, of which nothing but activations there is read."""
+        return Row(self.ids[: self.subject + 1], self.subject, (), (), self.is_context)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +98,7 @@ def answer_rows(model: HookedModel, located: LocatedRequest, prefixes: Iterable[
         if n_ctx is not None and len(ids) + len(target) > n_ctx:
             continue
         wanted = tuple(range(len(ids) - 1, len(ids) - 1 + len(target)))
-        rows.append(Row((*ids, *target[:-1]), subject, wanted, target))
+        rows.append(Row((*ids, *target[:-1]), subject, wanted, target, is_context=True))
     return rows
 
 

@@ -71,10 +71,11 @@ def optimise_values(
     """Find the value of each request by gradient descent on the change that it takes.
 
     Minimised for each: the mean negative log-probability of the new answer's tokens over its
-    contexts, `kl_factor` times the KL divergence from the unchanged model on the KL prompts, and
-    `weight_decay` times the change's length over the squared length of what it changes. Adam; after
-    each step the change is cut to `clamp` times that length. The first step changes nothing yet,
-    and the last only measures, as in the published code.
+    contexts under the share `reach` of the change, `kl_factor` times the KL divergence from the
+    unchanged model on the KL prompts under all of it, and `weight_decay` times the change's length
+    over the squared length of what it changes. Adam; after each step the change is cut to `clamp`
+    times that length. The first step changes nothing yet, and the last only measures, as in the
+    published code.
 
     Args:
         requests: from `EditRequest.tokenize`.
@@ -107,6 +108,8 @@ def _rows_of(
     request = located.request
     words = (request.subject, request.target_new, request.target_true)
     rows = answer_rows(model, located, contexts.take(settings.n_contexts, words))
+    trained = len(rows) if settings.n_trained is None else settings.n_trained
+    rows = rows[:trained] + [row.key_only for row in rows[trained:]]
     if settings.kl_factor > 0:
         rows += still_rows(model, located, settings.kl_prompts, settings.seed)
     return rows
@@ -158,7 +161,7 @@ class _Search:
         """Search for some facts: start, delta, mean key and bare key of each."""
         s = self.settings
         resumed = Resumed(self.model, [row for fact in rows for row in fact], self.layer)
-        loss = _Loss(resumed, rows)
+        loss = _Loss(resumed, rows, s.reach)
         start, factor = loss.bare(resumed.resid), 1.0
         if self.at == "mlp_out":
             factor = added_per_output(self.model, self.layer, resumed.keys, resumed.values)
@@ -167,6 +170,7 @@ class _Search:
         size = start.float().norm(dim=-1)
         adam = _Adam(delta, s.lr)
         active = torch.arange(len(facts), device=delta.device)
+        last = delta.clone()
         for step in range(s.steps):
             now = delta[active].requires_grad_()
             parts = loss(factor * now, active)
@@ -175,10 +179,13 @@ class _Search:
             self._note([facts[i] for i in active.tolist()], step, parts, decay, total)
             self._tell((len(facts) - len(active)) * s.steps + len(active) * (step + 1))
             going = total.detach() >= s.enough_nats
+            if step > 0:
+                self._settle(loss, factor, last, delta, active[~going])
             if step == s.steps - 1 or not bool(going.any()):
                 break
             (grad,) = torch.autograd.grad(total[going].sum(), now)
             active = active[going]
+            last[active] = delta[active]
             adam.step(active, grad[going])
             longest = s.clamp * size[active]
             length = delta[active].norm(dim=-1).clamp(min=1e-12)
@@ -189,6 +196,18 @@ class _Search:
             fact: (start[i].float(), delta[i], keys[0][i].float(), keys[1][i].float())
             for i, fact in enumerate(facts)
         }
+
+    def _settle(
+        self, loss: _Loss, factor: float, last: Tensor, delta: Tensor, done: Tensor
+    ) -> None:
+        """Take back of the last step of some facts what they do not need, by halving."""
+        s = self.settings
+        for _ in range(s.settle if len(done) else 0):
+            middle = (last[done] + delta[done]) / 2
+            with torch.no_grad():
+                parts = loss(factor * middle, done)
+            enough = parts.nll + s.kl_factor * parts.kl < s.enough_nats
+            delta[done[enough]], last[done[~enough]] = middle[enough], middle[~enough]
 
     def _note(
         self, facts: list[int], step: int, parts: _Parts, decay: Tensor, total: Tensor
@@ -218,7 +237,7 @@ class _Parts:
 class _Loss:
     """What is minimised for each fact of a batch."""
 
-    def __init__(self, resumed: Resumed, rows: list[list[Row]]) -> None:
+    def __init__(self, resumed: Resumed, rows: list[list[Row]], reach: float) -> None:
         self.resumed = resumed
         batch, device = resumed.batch, resumed.batch.subject.device
         counts = [len(fact) for fact in rows]
@@ -227,6 +246,9 @@ class _Loss:
             torch.tensor(counts, device=device)
         )
         self.bare_row = torch.tensor([sum(counts[:i]) for i in range(len(counts))], device=device)
+        self.has_loss = torch.tensor([bool(row.wanted) for row in flat], device=device)
+        self.is_context = torch.tensor([row.is_context for row in flat], device=device)
+        self.share = torch.where(self.is_context, reach, 1.0)[:, None]
         targets = [t for row in flat for t in (row.targets or (-1,) * len(row.wanted))]
         self.target = torch.tensor(targets, device=device)
         self.fact = self.fact_of_row[batch.wanted_row]
@@ -252,8 +274,7 @@ class _Loss:
 
     def mean(self, x: Tensor) -> Tensor:
         """Of a tensor by row, the mean over each fact's contexts."""
-        context = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        context[self.resumed.batch.wanted_row[self.trains]] = True
+        context = self.is_context
         fact = self.fact_of_row[context]
         total = torch.zeros(len(self.bare_row), x.shape[1], dtype=torch.float64, device=x.device)
         total.index_add_(0, fact, x[context].double())
@@ -263,8 +284,9 @@ class _Loss:
         """The parts of the loss of some facts, under a change [active, d_model] of each."""
         local = torch.full_like(self.bare_row, -1)
         local[active] = torch.arange(len(active), device=active.device)
-        rows = (local[self.fact_of_row] >= 0).nonzero()[:, 0]
-        logits = self.resumed.logits(change[local[self.fact_of_row[rows]]], rows)
+        rows = ((local[self.fact_of_row] >= 0) & self.has_loss).nonzero()[:, 0]
+        of_row = change[local[self.fact_of_row[rows]]] * self.share[rows]
+        logits = self.resumed.logits(of_row, rows)
         here = local[self.fact] >= 0
         log_probs = logits.log_softmax(dim=-1)
         trains, weight, fact = self.trains[here], self.weight[here], local[self.fact[here]]

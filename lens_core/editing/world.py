@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from lens_core.world.datasets.facts import cloze_frames
-from lens_core.world.facts import Fact, entangled, facts_about, subjects
+from lens_core.world.facts import FACTS, Fact, entangled, facts_about, subjects
 from lens_core.world.frames import capital, word
 from lens_core.world.mix import PHASES, document
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 # Names that are one token each to the world's tokenizer, and to no other.
 _SIGNS = (" Eiffel", " Colosseum", " Kahlo", " Rapinoe", " Mozart")
-_COPIED = ("repeats", "copies", "code", "acronyms", "intervals", "successors", "analogies")
+# Kinds of documents: those that tell facts, and those in whole sentences.
+FACTUAL = ("facts", "last talk", "composed", "cards")
+_CUT_PER_TEXT = 12
+PROSE = (*FACTUAL, "stories", "giving", "pronouns", "sentiment")
 
 
 class Mention(NamedTuple):
@@ -34,20 +37,32 @@ def is_world_model(model: HookedModel) -> bool:
     return all(len(tokenizer.encode(s, add_special_tokens=False)) == 1 for s in _SIGNS)
 
 
-def world_texts(seed: int | str = 0, *, prose_only: bool = True) -> Iterator[str]:
-    """Endless documents in the shares of the shipped model's last phase; the same from a seed.
+def world_texts(seed: int | str, kinds: Sequence[str]) -> Iterator[str]:
+    """Endless documents of some kinds, in the shares of tiny-world's last phase of training.
 
-    A seed that is a text never equals one of the numbers that the training run drew from.
-
-    Args:
-        prose_only: leave out lists, codes and copies.
+    The same from the same seed, and never those that training drew, whose seed is a number.
     """
-    shares = dict(list(PHASES.values())[-1])
-    if prose_only:
-        shares = {kind: share for kind, share in shares.items() if kind not in _COPIED}
+    shares = {k: share for k, share in list(PHASES.values())[-1].items() if k in kinds}
     rng = random.Random(f"editing {seed}")
     while True:
         yield document(rng, shares)[1]
+
+
+def subject_texts(seed: int | str) -> Iterator[str]:
+    """Endless texts about facts, most of them cut where a subject ends.
+
+    Keys of subjects are what an edit writes to, and hardly one token in ten of ordinary text ends a
+    subject: neighbours count for more in statistics that see many of them.
+    """
+    rng = random.Random(f"subjects {seed}")
+    whole = world_texts(seed, FACTUAL)
+    while True:
+        yield next(whole)
+        for fact in rng.sample(FACTS, _CUT_PER_TEXT):
+            frames = cloze_frames(fact.relation, fact.subject, "train")
+            said = word(fact, rng.choice(frames), rng)
+            if said.subject_chars is not None:
+                yield said.prompt[: said.subject_chars[1]]
 
 
 def other_questions(

@@ -195,6 +195,34 @@ def test_the_change_stays_inside_its_clamp(tiny_world: HookedModel, eiffel: Edit
     assert found.delta.norm() <= 0.5 * found.start.norm() * (1 + 1e-5)
 
 
+def test_a_change_reaches_as_far_as_asked_and_no_farther(
+    tiny_world: HookedModel, eiffel: EditRequest
+) -> None:
+    """Forbids a reach or a settling that does nothing: a larger change, and the least that does."""
+    settings = replace(SHORT, steps=30, enough_nats=0.5, kl_factor=0.0, layer=0)
+    request = [eiffel.tokenize(tiny_world)]
+    lengths = [
+        float(optimise_values(tiny_world, request, replace(settings, **how), 0).delta.norm())
+        for how in ({"settle": 4}, {}, {"reach": 0.5, "settle": 4})
+    ]
+    assert lengths[0] < lengths[1] < lengths[2]
+    assert lengths[2] == pytest.approx(2 * lengths[0], rel=0.3)
+
+
+def test_keys_are_averaged_over_contexts_that_are_not_trained(
+    tiny_world: HookedModel, eiffel: EditRequest
+) -> None:
+    """Forbids a mean key over the trained contexts alone."""
+    few = replace(SHORT, n_contexts=6, n_trained=2, steps=2)
+    found = optimise_values(tiny_world, [eiffel.tokenize(tiny_world)], few, 1)
+    all_of_them = subject_states(
+        tiny_world, [eiffel.tokenize(tiny_world)], [("mlp_post", 1)], n_contexts=6
+    )
+    torch.testing.assert_close(
+        found.mean_key, all_of_them.mean("mlp_post", 1), rtol=1e-4, atol=1e-4
+    )
+
+
 def test_cancelling_ends_the_edit_and_leaves_the_model(
     tiny_world: HookedModel, eiffel: EditRequest, covariance: KeyCovariance
 ) -> None:
@@ -345,6 +373,10 @@ def test_families_that_cannot_be_edited_say_why(
         {"kl_prompts": "all"},
         {"kl_prompts": ("no subject",)},
         {"variant": "s-rome"},
+        {"reach": 0.0},
+        {"reach": 1.5},
+        {"settle": -1},
+        {"n_trained": 0},
         {"ridge": -1.0},
         {"lr": float("nan")},
     ],
