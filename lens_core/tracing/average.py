@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,33 +73,41 @@ def average_trace(
     check_kinds(model, kinds)
     asked = list(prompts)
     sigma = _sigma(model, asked) if isinstance(corruption, GaussianNoise | None) else None
-    traces: list[CausalTrace] = []
-    for done, prompt in enumerate(asked, start=1):
-        if not only_answered or _answered(model, prompt):
-            traces.append(
-                causal_trace(
-                    model,
-                    prompt.prompt,
-                    prompt.subject,
-                    prompt.answer,
-                    prompt.foil,
-                    kinds=kinds,
-                    corruption=corruption,
-                    sigma=sigma,
-                    window=window,
-                    direction=direction,
-                    metric=metric,
-                    memory_gb=memory_gb,
-                )
-            )
+    trace = partial(
+        causal_trace,
+        model,
+        kinds=kinds,
+        corruption=corruption,
+        sigma=sigma,
+        window=window,
+        direction=direction,
+        metric=metric,
+        memory_gb=memory_gb,
+    )
+    traces = _each(model, asked, trace, only_answered=only_answered, on_step=on_step)
+    return summarise(traces, skipped=len(asked) - len(traces), seed=seed)
+
+
+def _each(
+    model: HookedModel,
+    prompts: Sequence[TracePrompt],
+    trace: Callable[..., CausalTrace],
+    *,
+    only_answered: bool,
+    on_step: OnStep | None,
+) -> list[CausalTrace]:
+    traces = []
+    for done, asked in enumerate(prompts, start=1):
+        if not only_answered or _answered(model, asked):
+            traces.append(trace(asked.prompt, asked.subject, asked.answer, asked.foil))
         if on_step is not None:
-            on_step(done, len(asked))
+            on_step(done, len(prompts))
     if not traces:
         raise TracingError(
-            f"{model.cfg.name} answers none of the {len(asked)} prompts; choose facts it knows, or "
-            "only_answered=False."
+            f"{model.cfg.name} answers none of the {len(prompts)} prompts; choose facts it knows, "
+            "or only_answered=False."
         )
-    return summarise(traces, skipped=len(asked) - len(traces), seed=seed)
+    return traces
 
 
 def summarise(traces: Sequence[CausalTrace], *, skipped: int = 0, seed: int = 0) -> AverageTrace:
