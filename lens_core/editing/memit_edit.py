@@ -46,7 +46,8 @@ def memit(
     at a width of 1,024. Settings therefore hold lambda / d_mlp (``covariance_weight``), and each
     layer's write fraction and what is left of the way to z are in ``trace.diagnostics``.
 
-    Two requests may ask for different answers to the same prompt; neither then gets all of its own.
+    Facts of one subject share its key, and are written one after another; of two that contradict
+    each other the later one wins.
 
     Args:
         requests: any number; past about 0.3 facts for each entry of a key the edits crowd.

@@ -7,7 +7,8 @@ and let the layer write its share of what is still missing (Meng et al. 2023, Al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -70,9 +71,8 @@ def spread(
     if contexts is None:
         contexts = default_contexts(model, s.n_contexts, s.seed)
     writer = _Writer(model, method, contexts, len(many), on_step, on_trace)
-    size = s.batch or len(many)
-    for start in range(0, len(many), size):
-        writer.write(located[start : start + size])
+    for numbers in _batches(many, s.batch or len(many)):
+        writer.write([located[i] for i in numbers], numbers)
     return Edit(
         method=method.name,
         requests=many,
@@ -83,6 +83,23 @@ def spread(
         model_name=model.base.cfg.name,
         fingerprint=fingerprint(model.base),
     )
+
+
+def _batches(requests: Sequence[EditRequest], size: int) -> Iterator[list[int]]:
+    """Which requests are written together, of one subject never more than one.
+
+    Facts of one subject have one key, so that together each would get a part of the others' values.
+    One after another, the later is found with the earlier in place; of two that contradict each
+    other it wins.
+    """
+    rounds: dict[int, list[int]] = {}
+    seen: Counter[str] = Counter()
+    for number, request in enumerate(requests):
+        rounds.setdefault(seen[request.subject], []).append(number)
+        seen[request.subject] += 1
+    for same in rounds.values():
+        for start in range(0, len(same), size):
+            yield same[start : start + size]
 
 
 def covariance_of(
@@ -138,6 +155,7 @@ class _Writer:
         self.on_step, self.on_trace = on_step, on_trace
         self.per_fact = method.settings.steps + len(self.layers)
         self.n_facts, self.n_written = n_facts, 0
+        self.numbers: list[int] = []
         self.steps: list[OptimisationStep] = []
         self.diagnostics: list[LayerDiagnostic] = []
         self._factors: dict[int, list[tuple[Tensor, Tensor]]] = {n: [] for n in self.layers}
@@ -156,9 +174,9 @@ class _Writer:
             if parts
         )
 
-    def write(self, located: Sequence[LocatedRequest]) -> None:
-        """One batch."""
-        last, n_before = self.layers[-1], self.n_written
+    def write(self, located: Sequence[LocatedRequest], numbers: list[int]) -> None:
+        """One batch; the numbers are those of the requests among all of them."""
+        last, self.numbers = self.layers[-1], numbers
         values = optimise_values(
             self.model.edited(self.terms()),
             located,
@@ -184,7 +202,7 @@ class _Writer:
         left = [*(w.missing for w in found[1:]), z - end]
         for written, missing in zip(found, left, strict=True):
             errors = missing.norm(dim=-1) / whole
-            self.diagnostics += written.diagnostics(n_before, errors)
+            self.diagnostics += written.diagnostics(numbers, errors)
         self.n_written += len(located)
 
     @torch.no_grad()
@@ -228,7 +246,7 @@ class _Writer:
         )
 
     def _numbered(self, steps: Sequence[OptimisationStep]) -> list[OptimisationStep]:
-        return [replace(step, request=step.request + self.n_written) for step in steps]
+        return [replace(step, request=self.numbers[step.request]) for step in steps]
 
     def _show(self, trace: EditTrace) -> None:
         assert self.on_trace is not None
@@ -255,14 +273,14 @@ class _Written:
     weight_norm: float
     leverage: Tensor
 
-    def diagnostics(self, first: int, z_errors: Tensor) -> list[LayerDiagnostic]:
-        """One a fact, numbered from `first`."""
+    def diagnostics(self, numbers: list[int], z_errors: Tensor) -> list[LayerDiagnostic]:
+        """One a fact."""
         fractions = (self.written * self.residuals).sum(-1) / self.residuals.pow(2).sum(-1)
         wanted = (self.before + self.residuals).float()
         written = (self.before + self.written).float()
         return [
             LayerDiagnostic(
-                request=first + i,
+                request=number,
                 layer=self.layer,
                 denominator=float(self.leverage[i]),
                 delta_norm=float(self.delta_norm[i]),
@@ -275,7 +293,7 @@ class _Written:
                 value_written=written[i],
                 z_error=float(z_errors[i]),
             )
-            for i in range(len(self.keys))
+            for i, number in enumerate(numbers)
         ]
 
 
