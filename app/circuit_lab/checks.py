@@ -23,10 +23,12 @@ class Checks:
     """What was found of one circuit.
 
     Attributes:
+        asked: of which circuit, and on what.
         random: of as many heads drawn at random, several times.
         thorough: with sets drawn at random and by greed, not only the roles.
     """
 
+    asked: tuple[Any, ...]
     complete: Completeness
     minimal: Minimality
     random: tuple[Faithfulness, ...]
@@ -43,7 +45,7 @@ class _Kept:
 def checks_job(ready: Prepared, circuit: Circuit) -> Job[Answer[Checks]]:
     """The job for this circuit; that of the circuit before ends at its next step."""
     kept: _Kept = st.session_state.setdefault(_KEPT, _Kept())
-    asked = (id(ready), circuit.kept)
+    asked = _asked(ready, circuit)
     for other, job in list(kept.jobs.items()):
         if other != asked and not job.finished.is_set():
             job.cancel()
@@ -56,10 +58,15 @@ def checks_job(ready: Prepared, circuit: Circuit) -> Job[Answer[Checks]]:
     return kept.jobs[asked]
 
 
-def keep(ready: Prepared, circuit: Circuit, job: Job[Answer[Checks]]) -> None:
-    """A thorough check takes the place of the quick one."""
+def keep(job: Job[Answer[Checks]]) -> None:
+    """A thorough check takes the place of the quick one of its circuit, whichever is shown now."""
     kept: _Kept = st.session_state.setdefault(_KEPT, _Kept())
-    kept.jobs[id(ready), circuit.kept] = job
+    assert job.result is not None
+    kept.jobs[job.result.result.asked] = job
+
+
+def _asked(ready: Prepared, circuit: Circuit) -> tuple[Any, ...]:
+    return ready.model.cfg.name, ready.key, circuit.kept
 
 
 def random_circuits(ready: Prepared, circuit: Circuit) -> list[Circuit]:
@@ -98,4 +105,4 @@ def run_checks(ready: Prepared, circuit: Circuit, job: Job[Any], *, thorough: bo
     )
     job.step(200, 100 * stages, 0.0)
     scores = tuple(ready.scores(random_circuits(ready, circuit)))
-    return Checks(complete, minimal, scores, thorough)
+    return Checks(_asked(ready, circuit), complete, minimal, scores, thorough)

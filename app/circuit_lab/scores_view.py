@@ -179,7 +179,7 @@ def _interval(found: Minimality, place: int) -> Interval:
 
 def _thorough(ready: Prepared, circuit: Circuit) -> Watched[Answer[Checks]]:
     def finish(job: Job[Answer[Checks]]) -> None:
-        keep(ready, circuit, job)
+        keep(job)
         st.rerun(scope="app")
 
     return Watched(

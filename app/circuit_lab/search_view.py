@@ -75,6 +75,9 @@ def search(ready: Prepared, settings: Settings, job: Job[CircuitSearch]) -> Circ
 def _finish(ready: Prepared, job: Job[CircuitSearch]) -> None:
     found = job.result
     assert found is not None
+    if found.circuit.model != ready.model.cfg.name:
+        st.info("The search ended, but it was of another model. Start it again for this one.")
+        return
     circuit = ready.circuit(found.circuit.nodes, found.circuit.name)
     name = board.add(ready, circuit, board.SEARCHED)
     (score,) = ready.scores([circuit])

@@ -148,6 +148,7 @@ def test_checks_count_their_steps_and_can_be_cancelled(ready):
     assert 0 < job.done <= job.total
     assert set(found.minimal.nodes) == set(circuit.nodes)
     assert len(found.random) == 4
+    assert found.asked[-1] == circuit.kept
     job.cancel()
     with pytest.raises(CancelledError):
         run_checks(ready, circuit, job, thorough=True)
