@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from jaxtyping import Float
 from torch import Tensor
@@ -31,6 +32,10 @@ from lens_core.model.errors import LensError
 
 if TYPE_CHECKING:
     from lens_core import HookedModel
+
+_NAMED: WeakKeyDictionary[KeyCovariance, dict[tuple[int, float], KeyCovariance]] = (
+    WeakKeyDictionary()
+)
 
 
 def rome(
@@ -81,7 +86,7 @@ def rome(
     if settings.use_covariance:
         covariance = covariance or default_covariance(model, [layer])
         covariance.check(model, layer)
-        covariance = with_names(covariance, model, [layer], settings.names_weight)
+        covariance = _with_names(covariance, model, layer, settings.names_weight)
     contexts = contexts or default_contexts(model, settings.n_contexts, settings.seed)
     for one in requests:
         one.tokenize(model)  # everything that can be refused is, before the first long step
@@ -119,6 +124,18 @@ def _preset(model: HookedModel) -> RomeSettings:
     settings = preset(model, "rome").settings
     assert isinstance(settings, RomeSettings)
     return settings
+
+
+def _with_names(
+    covariance: KeyCovariance, model: HookedModel, layer: int, weight: float
+) -> KeyCovariance:
+    """C with the names' keys, kept as long as C is, so that it is factored once."""
+    if weight == 0:
+        return covariance
+    kept = _NAMED.setdefault(covariance, {})
+    if (layer, weight) not in kept:
+        kept[layer, weight] = with_names(covariance, model, [layer], weight)
+    return kept[layer, weight]
 
 
 def _layer(model: HookedModel, settings: RomeSettings) -> int:
