@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lens_core.bootstrap import over_documents
+from lens_core.editing.edit import Edit
 from lens_core.editing.errors import EditingError
-from lens_core.editing.evaluate.asking import Editing, applied, ask
+from lens_core.editing.evaluate.asking import Editing, ask
 from lens_core.editing.evaluate.checkpoint import Checkpoint
 from lens_core.editing.evaluate.over_records import Method, change_of
 from lens_core.editing.evaluate.record import EvaluationRecord, Question, harmonic_mean
@@ -232,10 +233,18 @@ class _Curve:
             before = 0
         else:
             before = self.n
-            view = self.model.edited(applied(self.edits).terms) if self.edits else self.model
-            self.edits.append(self.method.make(view, [r.request for r in records[before:n]]))
+            self.edits.append(
+                self.method.make(self._view(), [r.request for r in records[before:n]])
+            )
         self.n, self.seconds = n, self.seconds + time.perf_counter() - started
         return self._scored(records[:before], records[before:n])
+
+    def _view(self) -> HookedModel:
+        """The model as edited so far; it knows its edits, whose keys AlphaEdit leaves alone."""
+        held: list[Any] = []
+        for edit in self.edits:
+            held += [edit] if isinstance(edit, Edit) and edit.terms else edit.terms
+        return self.model.edited(held)
 
     def _scored(
         self, earlier: Sequence[EvaluationRecord], latest: Sequence[EvaluationRecord]
