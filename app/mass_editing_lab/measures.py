@@ -35,10 +35,9 @@ from lens_core.interventions import low_rank
 from lens_core.tracing import causal_trace
 
 N_FACTS, STEPS, CONTEXTS, RATE = 20, 8, 2, 0.5
-ASKED = Sizes(
-    paraphrases=2, after_story=0, neighbours=4, other_subjects=0, near=0, wordings=2, followers=1,
-    reference_subjects=0,
-)  # fmt: skip
+# Questions a fact: paraphrases, after a story, neighbours, other subjects, near ones, wordings,
+# followers of two hops, subjects of reference texts.
+ASKED = (2, 0, 4, 0, 0, 2, 1, 0)
 # Writing at single layers: of how many facts, and so firmly that nothing is held back.
 N_LOCATED, SMALL_LAMBDA = 6, 1.0
 EIFFEL = ("The Eiffel Tower is in the city of", "The Eiffel Tower")
@@ -47,7 +46,7 @@ EIFFEL = ("The Eiffel Tower is in the city of", "The Eiffel Tower")
 @lru_cache(maxsize=4)
 def facts_of(model: HookedModel, n: int, seed: int) -> tuple[EvaluationRecord, ...]:
     """Facts that the model knows, each with another answer to be written."""
-    return records(model, n, seed, "test", sizes=ASKED)
+    return records(model, n, seed, "test", sizes=Sizes(*ASKED))
 
 
 def layers_of(model: HookedModel, settings: Mapping[str, Any]) -> tuple[int, ...]:
