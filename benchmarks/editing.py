@@ -209,6 +209,34 @@ def ratio(times: Sequence[Sequence[float]]) -> str:
     return f"{statistics.median(ratios):.1f} ({low:.1f} to {high:.1f})"
 
 
+def report(
+    options: argparse.Namespace,
+    wall: list[list[float]],
+    cpu: list[list[float]],
+    worst: dict[str, float],
+    under: str,
+) -> str:
+    """The section of the results file."""
+    medians = [f"{statistics.median(times):.2f}" for pair in (wall, cpu) for times in pair]
+    header = ["rounds", "lens_core, s", "the ROME code's way, s", "ratio"]
+    header += ["lens_core, processor s", "its way, processor s", "ratio"]
+    header += [f"relative difference of {name}" for name in worst]
+    row = [str(options.rounds), *medians[:2], ratio(wall), *medians[2:], ratio(cpu)]
+    row += [f"{value:.0e}" for value in worst.values()]
+    return "\n\n".join(
+        [
+            "One ROME edit (variant original, 21 contexts, 20 steps) of a model with GPT-2-small's "
+            f"shapes and random weights, layer {SETTINGS.layer}, float32, {options.threads} "
+            "thread(s); a new request each round, in a random order. Ratios are medians over "
+            f"rounds with 95% intervals; C is computed before and not counted. {under}",
+            table(header, [row]),
+            "The ROME code runs the whole model on every prompt at every step and makes all "
+            "logits; here each step runs what lies above the edited layer and from the subject's "
+            "last token on, and makes the logits that the loss reads.",
+        ]
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
@@ -252,24 +280,7 @@ def main() -> None:
         worst["update"] = max(worst["update"], difference(both[0].delta, both[1].delta))
         worst["loss"] = max(worst["loss"], abs(both[0].loss / both[1].loss - 1))
         print(round_, wall[0][-1], wall[1][-1], worst, flush=True)
-    medians = [f"{statistics.median(times):.2f}" for pair in (wall, cpu) for times in pair]
-    header = ["rounds", "lens_core, s", "the ROME code's way, s", "ratio"]
-    header += ["lens_core, processor s", "its way, processor s", "ratio"]
-    header += [f"relative difference of {name}" for name in worst]
-    row = [str(options.rounds), *medians[:2], ratio(wall), *medians[2:], ratio(cpu)]
-    row += [f"{value:.0e}" for value in worst.values()]
-    text = "\n\n".join(
-        [
-            "One ROME edit (variant original, 21 contexts, 20 steps) of a model with GPT-2-small's "
-            f"shapes and random weights, layer {SETTINGS.layer}, float32, {options.threads} "
-            "thread(s); a new request each round, in a random order. Ratios are medians over "
-            f"rounds with 95% intervals; C is computed before and not counted. {under}",
-            table(header, [row]),
-            "The ROME code runs the whole model on every prompt at every step and makes all "
-            "logits; here each step runs what lies above the edited layer and from the subject's "
-            "last token on, and makes the logits that the loss reads.",
-        ]
-    )
+    text = report(options, wall, cpu, worst, under)
     print(text)
     if not options.dry_run:
         write_section("Editing", text)

@@ -225,17 +225,10 @@ def key_covariance(
     )
     weights = fingerprint(model)
     path = statistics_file.path_for(weights, corpus.sha256, chosen)
-    if cache and (found := statistics_file.read_kept(path)) is not None:
-        return KeyCovariance(
-            found,
-            corpus.n_tokens,
-            corpus.source,
-            model.cfg.name,
-            weights,
-            corpus.sha256,
-            corpus.approximate or corpus.n_tokens < ENOUGH_PER_DIMENSION * d_mlp,
-        )
-    moments = _second_moments(model, corpus, chosen, on_step)
+    moments = statistics_file.read_kept(path) if cache else None
+    fresh = moments is None
+    if moments is None:
+        moments = _second_moments(model, corpus, chosen, on_step)
     result = KeyCovariance(
         moments,
         corpus.n_tokens,
@@ -245,7 +238,7 @@ def key_covariance(
         corpus.sha256,
         corpus.approximate or corpus.n_tokens < ENOUGH_PER_DIMENSION * d_mlp,
     )
-    if cache:
+    if cache and fresh:
         statistics_file.keep(path, moments, result._about())
     return result
 

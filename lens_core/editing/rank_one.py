@@ -76,20 +76,9 @@ def rome(
         (torch.Size([1024, 1]), torch.Size([1, 256]))
     """
     requests = as_requests(request)
-    if model._ambient():
-        raise EditingError(
-            "An edit is computed outside of `with model.interventions(...)`; to build on earlier "
-            "edits, give it the view model.edited(edits)."
-        )
     settings = settings if settings is not None else _preset(model)
-    layer = _layer(model, settings)
-    if settings.use_covariance:
-        covariance = covariance or default_covariance(model, [layer])
-        covariance.check(model, layer)
-        covariance = _with_names(covariance, model, layer, settings.names_weight)
+    layer, covariance = _checked(model, requests, settings, covariance)
     contexts = contexts or default_contexts(model, settings.n_contexts, settings.seed)
-    for one in requests:
-        one.tokenize(model)  # everything that can be refused is, before the first long step
     progress = _Progress(len(requests), settings.steps, on_step, on_trace)
     terms: list[Intervention] = []
     seen = model
@@ -108,6 +97,39 @@ def rome(
         progress.finish(diagnostic)
         if number + 1 < len(requests):
             seen = model.edited(terms)
+    return _finished(model, requests, settings, layer, terms, progress)
+
+
+def _checked(
+    model: HookedModel,
+    requests: Sequence[EditRequest],
+    settings: RomeSettings,
+    covariance: KeyCovariance | None,
+) -> tuple[int, KeyCovariance | None]:
+    """The layer and the statistics; everything that can be refused is, before any long step."""
+    if model._ambient():
+        raise EditingError(
+            "An edit is computed outside of `with model.interventions(...)`; to build on earlier "
+            "edits, give it the view model.edited(edits)."
+        )
+    layer = _layer(model, settings)
+    for one in requests:
+        one.tokenize(model)
+    if settings.use_covariance:
+        covariance = covariance or default_covariance(model, [layer])
+        covariance.check(model, layer)
+        covariance = _with_names(covariance, model, layer, settings.names_weight)
+    return layer, covariance
+
+
+def _finished(
+    model: HookedModel,
+    requests: tuple[EditRequest, ...],
+    settings: RomeSettings,
+    layer: int,
+    terms: Sequence[Intervention],
+    progress: _Progress,
+) -> Edit:
     return Edit(
         method="rome",
         requests=requests,
