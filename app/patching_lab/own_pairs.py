@@ -71,6 +71,8 @@ def _too_few(n_rows: int, left_out: list[LeftOut]) -> str:
             "target and foil."
         )
     reasons = " ".join(f"Row {row.number}: {row.reason}" for row in left_out[:3])
+    if len(left_out) > 3:
+        reasons += f" {len(left_out) - 3} more are left out."
     return f"An average needs two pairs, and fewer of these {n_rows} rows can be used. {reasons}"
 
 
