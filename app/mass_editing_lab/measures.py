@@ -19,7 +19,6 @@ from lens_core import HookedModel
 from lens_core.editing import Edit, EditRequest, memit, preset, rome
 from lens_core.editing.covariance import default_covariance
 from lens_core.editing.evaluate import (
-    METRICS,
     EvaluationRecord,
     Question,
     Reply,
@@ -131,6 +130,9 @@ def share(
     model: HookedModel, edit: Edit | None, n: int, seed: int, key: str, shuffled: bool
 ) -> float:
     """One score over all the facts; neighbours that are edited themselves are left out."""
+    # Imported here: a notebook takes functions from the top of the module, and plain constants.
+    from lens_core.editing.evaluate import METRICS
+
     facts = facts_of(model, n, seed)
     changed = {(r.subject, r.request.relation) for r in facts}
     group = METRICS[key].group
