@@ -244,7 +244,7 @@ class _Curve:
         held: list[Any] = []
         for edit in self.edits:
             held += [edit] if isinstance(edit, Edit) and edit.terms else edit.terms
-        return self.model.edited(held)
+        return self.model.edited(held) if held else self.model
 
     def _scored(
         self, earlier: Sequence[EvaluationRecord], latest: Sequence[EvaluationRecord]
