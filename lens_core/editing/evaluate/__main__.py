@@ -2,8 +2,9 @@
 
     python -m lens_core.editing.evaluate --methods r-rome ft memit:10 --split test --n 200
 
-``memit:10`` makes ten edits at once and scores each under all ten. Each method leaves a file in
-``--output`` and is done once: the same command goes on where it was stopped.
+``memit:10`` makes ten edits at once and scores each under all ten; ``ft:1:50`` takes the first 50
+records only. Each method leaves a file in ``--output`` and is done once: the same command goes on
+where it was stopped.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 import torch
 
 from lens_core import HookedModel
+from lens_core.editing.errors import EditingError
 from lens_core.editing.evaluate.checkpoint import Checkpoint
 from lens_core.editing.evaluate.evaluation import Evaluation
 from lens_core.editing.evaluate.files import load_counterfact, load_ripple_edits, load_zsre
@@ -57,10 +59,10 @@ def _run(options: argparse.Namespace) -> None:
     known = _Baselines(options, model, asked)
     done: list[Evaluation] = []
     for wanted in options.methods:
-        name, _, size = wanted.partition(":")
-        method, batch = method_of(model, name), int(size or 1)
+        name, batch, n = _wanted(wanted, len(asked))
+        method = method_of(model, name)
         label = f"{name}-{batch}" if batch > 1 else name
-        kept = asked[: len(asked) // batch * batch] if batch <= len(asked) else asked
+        kept = asked[: n // batch * batch or n]
         found = evaluate(
             model,
             method,
@@ -87,6 +89,15 @@ def _run(options: argparse.Namespace) -> None:
         if options.table:
             options.table.write_text(document(done, provenance), encoding="utf-8")
     print(markdown(done))
+
+
+def _wanted(text: str, n: int) -> tuple[str, int, int]:
+    """Name, batch and number of records of one of ``--methods``."""
+    name, *numbers = text.split(":")
+    if len(numbers) > 2 or not all(x.isdecimal() and int(x) > 0 for x in numbers):
+        raise EditingError(f"{text!r:.40} is not METHOD, METHOD:BATCH or METHOD:BATCH:RECORDS.")
+    batch, wanted = (*map(int, numbers), *(1, n)[len(numbers) :])
+    return name, batch, min(wanted, n)
 
 
 class _Baselines(dict[str, Baseline]):
@@ -146,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
         "--methods",
         nargs="+",
         default=["r-rome"],
-        metavar="METHOD[:BATCH]",
+        metavar="METHOD[:BATCH[:RECORDS]]",
         help=f"of {', '.join(METHOD_NAMES)}",
     )
     parser.add_argument("--n", type=int, default=200, help="records (%(default)s)")

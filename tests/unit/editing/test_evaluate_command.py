@@ -29,9 +29,10 @@ def test_bad_input_is_one_sentence(tmp_path, capsys):
     where = ["--output", str(tmp_path), "--checkpoints", str(tmp_path)]
     assert main(["--methods", "nothing", "--n", "1", *where]) == 2
     assert main(["--file", str(tmp_path / "no.json"), *where]) == 2
+    assert main(["--methods", "ft:x", "--n", "1", *where]) == 2
     said = capsys.readouterr().err
     lines = [x for x in said.splitlines() if x.strip() and not x.startswith("Loading weights")]
-    assert len(lines) == 2
+    assert len(lines) == 3
     assert all(line.endswith(".") for line in lines)
 
 

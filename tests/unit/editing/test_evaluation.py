@@ -17,6 +17,7 @@ from lens_core.editing.evaluate import (
     Reply,
     Said,
     Scores,
+    Sizes,
     UnrelatedEffect,
     UnrelatedText,
     change_of,
@@ -35,13 +36,14 @@ def _change(model, requests):
     return Applied((low_rank("mlp_out", 2, left, torch.randn(1, 256, generator=g)),), "")
 
 
+FEW = Sizes(2, 1, 2, 1, 1, 1, 1, 1)
 SHAM = Method("sham", "Sham", _change, {"size": 0.05})
 
 
 @pytest.fixture(scope="module")
 def asked(tiny_world):
     """Six development records."""
-    return records(tiny_world, 6, seed=2)
+    return records(tiny_world, 6, seed=2, sizes=FEW)
 
 
 def test_work_goes_on_where_it_was_stopped(tiny_world, asked, tmp_path):

@@ -13,12 +13,15 @@ from lens_core.editing.evaluate import (
     Method,
     Scaling,
     ScalingPoint,
+    Sizes,
     UnrelatedText,
     locating,
     records,
     scaling,
 )
 from lens_core.interventions import low_rank
+
+FEW = Sizes(2, 1, 2, 1, 1, 1, 1, 1)
 
 
 def _noise(model, requests, size=0.02):
@@ -42,7 +45,7 @@ def text(tiny_world):
 
 def test_edits_one_after_another_see_the_earlier_ones(tiny_world, text):
     """Forbids a sequence whose later edits are made on the unedited model, and counts anew."""
-    asked = records(tiny_world, 5, seed=8)
+    asked = records(tiny_world, 5, seed=8, sizes=FEW)
     seen = []
 
     def make(model, requests):
@@ -72,7 +75,7 @@ def test_edits_one_after_another_see_the_earlier_ones(tiny_world, text):
 
 def test_curves_go_on_where_they_were_stopped(tiny_world, text, tmp_path):
     """Forbids an hour of edits that is lost with the last of them."""
-    asked = records(tiny_world, 2, seed=8)
+    asked = records(tiny_world, 2, seed=8, sizes=FEW)
     methods = [(Method("x", "X", _harmless), True), (Method("y", "Y", _harmless), True)]
 
     class StopError(Exception):
@@ -129,7 +132,7 @@ def test_a_method_that_fails_leaves_its_curve_and_its_reason(tiny_world, text):
             raise EditingError("Too many.")
         return _harmless(model, requests)
 
-    asked = records(tiny_world, 2, seed=8)
+    asked = records(tiny_world, 2, seed=8, sizes=FEW)
     methods = [(Method("bad", "Bad", make), True), (Method("good", "Good", _harmless), True)]
     found = scaling(tiny_world, methods, asked, [1, 2], unrelated=text)
     assert [len(found.of(m)) for m in ("bad", "good")] == [1, 2]
@@ -138,7 +141,9 @@ def test_a_method_that_fails_leaves_its_curve_and_its_reason(tiny_world, text):
 
 def test_locating_lays_both_sweeps_over_each_other(tiny_world, tmp_path):
     """Forbids tracing read at another token or layer than the edit's."""
-    asked = [r for r in records(tiny_world, 6, seed=4) if r.questions.get("neighbour")][:2]
+    asked = [r for r in records(tiny_world, 6, seed=4, sizes=FEW) if r.questions.get("neighbour")][
+        :2
+    ]
     layers_seen = []
 
     def make(model, request, layer):
