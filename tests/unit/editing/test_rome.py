@@ -33,7 +33,7 @@ VARIANTS = ("r-rome", "original", "p-rome")
 
 @pytest.fixture(scope="module")
 def covariance(tiny_world: HookedModel) -> KeyCovariance:
-    return key_covariance(tiny_world, n_tokens=12_800)
+    return key_covariance(tiny_world, layers=[0, 1], n_tokens=10_240)
 
 
 def _delta(edit: Edit) -> Tensor:
