@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.conftest import PATIENCE_MS
 from tests.browser.test_accessibility import TALL, grave
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -33,7 +34,7 @@ def test_a_file_with_bad_rows_runs_without_them(visit):
         {"name": "facts.csv", "mimeType": "text/csv", "buffer": FILE.encode()}
     )
     page.wait_for_selector("text=/In the file 2 rows are no fact/")
-    expect(page.get_by_role("button", name="Write 2 facts")).to_be_enabled()
+    expect(page.get_by_role("button", name="Write 2 facts")).to_be_enabled(timeout=PATIENCE_MS)
 
 
 def test_facts_are_written_scored_and_kept(visit):
@@ -43,7 +44,7 @@ def test_facts_are_written_scored_and_kept(visit):
     page = opened(there, **chosen)
     page.get_by_role("button", name="Write 1 fact").click()
     page.wait_for_selector("text=/FT has/")
-    expect(page.locator(".js-plotly-plot").first).to_be_visible()
+    page.get_by_test_id("stPlotlyChart").first.wait_for()
     page.get_by_role("button", name="Keep FT's 1 edit").click()
     page.wait_for_selector("text=Your ledger has 1 line now.")
 
@@ -55,7 +56,7 @@ def test_cancel_keeps_the_page_alive(visit):
     page.get_by_role("button", name="Write 60 facts").click()
     page.get_by_role("button", name="Cancel").click()
     page.wait_for_selector("text=/Cancelled/")
-    expect(page.get_by_role("button", name="Write 60 facts")).to_be_enabled()
+    expect(page.get_by_role("button", name="Write 60 facts")).to_be_enabled(timeout=PATIENCE_MS)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
