@@ -100,12 +100,11 @@ def default_contexts(model: HookedModel, n: int, seed: int = 0) -> Contexts:
 
 
 def _generate(model: HookedModel, n: int, seed: int) -> Iterator[str]:
-    wanted = n * _SPARE
-    rows = [model.to_tokens(_BEGINNINGS[i % len(_BEGINNINGS)])[0] for i in range(wanted)]
-    for length in _GENERATED_TOKENS:
-        for width in sorted({len(row) for row in rows}):
-            # Rows of one length need no padding, which some families read differently.
-            same = torch.stack([r for r in rows[length % 2 :: 2] if len(r) == width] or [rows[0]])
+    rows = [model.to_tokens(_BEGINNINGS[i // 2 % len(_BEGINNINGS)])[0] for i in range(n * _SPARE)]
+    for length, half in zip(_GENERATED_TOKENS, (rows[::2], rows[1::2]), strict=True):
+        # Rows of one length need no padding, which some families read differently.
+        for width in sorted({len(row) for row in half}):
+            same = torch.stack([row for row in half if len(row) == width])
             texts = model.generate(same, length, temperature=1.0, seed=seed, stop_at_eos=False)
             yield from (_as_prefix(model, row) for row in texts)
 
