@@ -76,11 +76,15 @@ def draw(ready: Prepared, circuit: Circuit) -> None:
 def _faithful(ready: Prepared, score: Faithfulness) -> None:
     st.markdown(f"##### Faithfulness: {percent(score.ratio)}")
     st.markdown(
-        f"{score.size} nodes, F(C) = **{said(score.circuit)}** of F(M) = "
+        f"{_nodes(score.size)}, F(C) = **{said(score.circuit)}** of F(M) = "
         f"{written(float(score.model.value))}. The right name is first of all names in "
         f"**{score.first:.0%}** of the prompts (the model: {ready.whole.first:.0%})."
     )
     st.caption(f"**Faithful**: {DEFINITIONS['Faithful']}")
+
+
+def _nodes(n: int) -> str:
+    return "1 node" if n == 1 else f"{n} nodes"
 
 
 def _checked(

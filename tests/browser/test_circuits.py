@@ -25,7 +25,7 @@ def test_heads_are_kept_by_click_and_by_key(visit):
     page.wait_for_selector("text=No head is kept yet")
     grid = page.locator('[data-testid="number-grid"][data-ready="true"]')
     grid.locator('td[data-row="6"][data-place="2"]').click()
-    page.wait_for_selector("text=/^1 nodes, F.C./")
+    page.wait_for_selector("text=/^1 node, F.C./")
     kept = page.locator('[data-testid="number-grid"] td[aria-selected="true"]')
     expect(kept).to_have_count(1, timeout=PATIENCE_MS)
     expect(kept).to_be_focused(timeout=PATIENCE_MS)
@@ -35,7 +35,7 @@ def test_heads_are_kept_by_click_and_by_key(visit):
     page.wait_for_url("**circuit=L6H2+L6H3**")
     page.wait_for_selector("text=/^Minimality/")
     page.keyboard.press("Enter")
-    page.wait_for_selector("text=/^1 nodes, F.C./")
+    page.wait_for_selector("text=/^1 node, F.C./")
     page.wait_for_url("**circuit=L6H2")
 
 
