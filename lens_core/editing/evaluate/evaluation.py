@@ -85,7 +85,11 @@ class Evaluation:
         found = [table.s(), *(table.share(key) for key in METRICS)]
         found += [table.number(key, title) for key, title in _NUMBERS.items()]
         found += table.perplexity()
-        found.append(table.mean("change", "||dW|| / ||W||", [m.change for m in self.made], ""))
+        found.append(
+            table.mean(
+                "change", "size of the change over the weight's", [m.change for m in self.made], ""
+            )
+        )
         found.append(table.mean("seconds", "seconds an edit", [m.seconds for m in self.made], "s"))
         return tuple(s for s in found if s is not None)
 

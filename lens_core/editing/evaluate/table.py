@@ -21,7 +21,6 @@ _ROWS: tuple[tuple[str, str], ...] = (
     ("fluency_bits", "bits"),
     ("consistency", ""),
     ("change", "%"),
-    ("seconds", "s"),
 )
 
 
@@ -80,7 +79,9 @@ than those asked about here.
 - Probabilities of answers of several tokens are means of log-probabilities, as published. "Free
   decoding" is greedy. "Kept" scores count the questions that the unedited model answers rightly.
 - Perplexity and divergence are of held-out text that does not name the subject. An edit is
-  disabling if it raises the perplexity by more than 10%.
+  disabling if it raises the perplexity by more than 10%. An edit in context is text before that
+  text, which is all that its figures say.
+- The last row compares Frobenius norms, in the layer that changed most.
 
 ## Settings
 
