@@ -88,6 +88,19 @@ _ALIASES = {"gptj": "gpt-j-6b", "meta-llama-3-8b": "llama-3-8b"}
 # Where published edits of GPT-2 and GPT-J are made, as a share of the depth: 0.18 to 0.35.
 _DEPTH, _SPREAD = 0.3, 0.1
 
+# How the many-fact methods look for their values on tiny-world: few prompts and steps a fact.
+_MANY: dict[str, Any] = {
+    "steps": 16,
+    "lr": 0.6,
+    "kl_factor": 1.0,
+    "kl_prompts": "relations",
+    "weight_decay": 0.5,
+    "clamp": 1.5,
+    "enough_nats": 0.2,
+    "n_contexts": 8,
+    "n_trained": 2,
+    "reach": 0.8,
+}
 # Chosen on development facts of the world, which no test fact shares.
 _TINY_WORLD: dict[str, Any] = {
     "rome": RomeSettings(
@@ -106,43 +119,11 @@ _TINY_WORLD: dict[str, Any] = {
         ridge=1e-3,
         names_weight=1.0,
     ),
-    "memit": MemitSettings(
-        layers=(0, 1),
-        steps=16,
-        lr=0.6,
-        kl_factor=1.0,
-        kl_prompts="relations",
-        weight_decay=0.5,
-        clamp=1.5,
-        enough_nats=0.2,
-        n_contexts=8,
-        n_trained=2,
-        reach=0.8,
-        covariance_weight=0.03,
-        names_weight=1.0,
-    ),
-    "emmet": EmmetSettings(
-        layer=0,
-        steps=30,
-        lr=0.3,
-        kl_factor=1.0,
-        kl_prompts="relations",
-        weight_decay=0.01,
-        clamp=4.0,
-        n_contexts=6,
-    ),
-    "alphaedit": AlphaEditSettings(
-        layers=(0, 1, 2),
-        steps=30,
-        lr=0.3,
-        kl_factor=1.0,
-        kl_prompts="relations",
-        weight_decay=0.01,
-        clamp=2.0,
-        n_contexts=6,
-    ),
+    "memit": MemitSettings(layers=(0, 1), covariance_weight=0.03, names_weight=1.0, **_MANY),
+    "emmet": EmmetSettings(layer=1, batch_ridge=0.1, names_weight=1.0, **_MANY),
+    "alphaedit": AlphaEditSettings(layers=(0, 1), null_share=0.1, ridge=1e-3, **_MANY),
     "ft": FineTuneSettings(layer=0),
-    "ft+l": FineTuneSettings(layer=0, constrained=True),
+    "ft+l": FineTuneSettings(layer=0, lr=1e-3, steps=40, constrained=True, bound=3e-3),
 }
 
 
