@@ -103,6 +103,9 @@ _MANY: dict[str, Any] = {
 }
 # Chosen on development facts of the world, which no test fact shares.
 _TINY_WORLD: dict[str, Any] = {
+    # On 30 of them, first tokens, with kl_factor 2 and 4: paraphrases 96 and 94%, neighbours 98 and
+    # 97%, the subject's other relations kept 88 and 95%, text's perplexity +0.1%. Without names and
+    # with the whole change trained (reach 1): 89, 60 and 95%.
     "rome": RomeSettings(
         layer=0,
         steps=30,
