@@ -32,7 +32,8 @@ def emmet(
     """ROME's equality constraint for many facts at once, in one layer.
 
     Delta = C^-1 K (K^T C^-1 K + r I)^-1 R: of the changes that give every key its value exactly,
-    the one that disturbs C's keys least. It is MEMIT's with lambda -> 0, and r-ROME's for one fact.
+    the one that disturbs C's keys least. It is MEMIT's with lambda -> 0, and r-ROME's for one fact. A
+    ridge (``batch_ridge``) softens it where facts crowd.
 
     Arguments, result and errors are those of `memit`.
 
@@ -41,7 +42,7 @@ def emmet(
         >>> model = HookedModel.from_pretrained("tiny-world")
         >>> request = EditRequest("The Eiffel Tower is in", "The Eiffel Tower", "Rome")
         >>> edit = emmet(model, request)
-        >>> edit.trace.diagnostics[0].write_fraction > 0.99
+        >>> edit.trace.diagnostics[0].write_fraction > 0.9
         True
     """
     s = preset(model, "emmet").settings if settings is None else settings
