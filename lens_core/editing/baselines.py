@@ -88,10 +88,22 @@ def fine_tune(
             delta.clamp_(-settings.bound, settings.bound)
         if on_step is not None:
             on_step(step + 1, settings.steps)
-    term = low_rank("mlp_out", layer, delta.cpu(), torch.eye(d_out), name=_name(settings))
+    return _edit_of(model, many, settings, layer, delta, steps)
+
+
+def _edit_of(
+    model: HookedModel,
+    requests: tuple[EditRequest, ...],
+    settings: FineTuneSettings,
+    layer: int,
+    delta: Float[Tensor, "d_mlp d_model"],
+    steps: Sequence[OptimisationStep],
+) -> Edit:
+    name = "ft+l" if settings.constrained else "ft"
+    term = low_rank("mlp_out", layer, delta.cpu(), torch.eye(delta.shape[1]), name=name)
     return Edit(
-        method=_name(settings),
-        requests=many,
+        method=name,
+        requests=requests,
         layers=(layer,),
         terms=(term,),
         trace=EditTrace(tuple(steps)),
@@ -214,7 +226,3 @@ def _measure(
 def _step(number: int, step: int, logprobs: Float[Tensor, " target"]) -> OptimisationStep:
     nll = -float(logprobs.mean())
     return OptimisationStep(number, step, nll, 0.0, 0.0, nll, float(logprobs.sum().exp()))
-
-
-def _name(settings: FineTuneSettings) -> str:
-    return "ft+l" if settings.constrained else "ft"

@@ -32,8 +32,8 @@ def emmet(
     """ROME's equality constraint for many facts at once, in one layer.
 
     Delta = C^-1 K (K^T C^-1 K + r I)^-1 R: of the changes that give every key its value exactly,
-    the one that disturbs C's keys least. It is MEMIT's with lambda -> 0, and r-ROME's for one fact. A
-    ridge (``batch_ridge``) softens it where facts crowd.
+    the one that disturbs C's keys least. It is MEMIT's with lambda -> 0, and r-ROME's for one fact.
+    A ridge (``batch_ridge``) softens it where facts crowd.
 
     Arguments, result and errors are those of `memit`.
 
