@@ -107,7 +107,7 @@ def _key(model: HookedModel, n: int, seed: int) -> tuple[object, ...]:
 
 def _offer(model: HookedModel, n: int, seed: int) -> None:
     label = f"Trace {n} facts, and write each at every layer"
-    if st.button(label, key="mass_locate", icon=":material/play_arrow:", type="primary"):
+    if st.button(label, key="mass_locate", icon=":material/play_arrow:"):
         _live(model, n, seed).start(lambda job: _work(model, n, seed, job))
         st.rerun(scope="fragment")
     kept: Kept | None = st.session_state.get(_KEPT)

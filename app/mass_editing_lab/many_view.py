@@ -156,7 +156,7 @@ def _live(model: HookedModel, facts: Facts, settings: Settings) -> Watched[Curve
 
 def _offer(model: HookedModel, facts: Facts, settings: Settings) -> None:
     label = f"Write {counted(len(facts.records), 'fact')}"
-    if st.button(label, key="mass_start", icon=":material/play_arrow:", type="primary",
+    if st.button(label, key="mass_start", icon=":material/play_arrow:",
                  disabled=not settings.methods):  # fmt: skip
         made = writers(model, settings)
         so_far: list[Curves] = []

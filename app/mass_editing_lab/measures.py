@@ -232,9 +232,9 @@ def contradiction_says(
 def contradiction_outcome(
     model: HookedModel, settings: Mapping[str, Any], *, method: str = "memit"
 ) -> str:
-    """Which of the two cities it is then: Rome, London, still Paris, or some other place."""
+    """Which of the two cities it is then: Rome, London, still Paris, or neither of the three."""
     said = contradiction_says(model, settings, method=method)
-    return said if said in ("Rome", "London", "Paris") else "some other place"
+    return said if said in ("Rome", "London", "Paris") else "neither of the three"
 
 
 @measure("contradiction_p")
