@@ -34,7 +34,6 @@ def test_the_lesson_begins_as_the_preset_does(tiny_world):
     chosen = preset(tiny_world).settings
     assert START["edit_layer"] == chosen.layer
     assert START["steps"] == chosen.steps
-    assert START["kl_factor"] == chosen.kl_factor
     assert START["kl_prompts"] == chosen.kl_prompts
     assert START["clamp"] == chosen.clamp
 
