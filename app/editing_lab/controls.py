@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _LEAST_SHOWN = 1e-3
 NEW, FIRST_ANSWER = "new", "Rome"
 _SAMPLES, _HEIGHT_PX = 4, 250
+# Of what the noise took, so much and less is shown as nothing.
+_LITTLE = 0.05
 _CAVEAT = (
     "Tracing does not tell where to edit: over many facts, how well an edit in a layer worked had "
     "almost nothing to do with what tracing said of that layer (Hase and others, 2023)."
@@ -140,6 +142,11 @@ def _traced(answer: Answer[CausalTrace], layer: int) -> None:
         f"{found.total_effect:.2f}; a single state most after block {int(states.argmax())}. The "
         f"edit goes to block {layer}",
     )
+    if max(float(states.max()), float(effect.max())) < _LITTLE * found.total_effect:
+        st.caption(
+            "Next to nothing of this answer comes back at the subject's last token. The edit is "
+            "made there all the same: see whether it works."
+        )
 
 
 def more_settings(settings: Settings) -> None:

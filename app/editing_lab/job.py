@@ -46,7 +46,6 @@ def _offer(model: HookedModel) -> None:
             "Edit",
             key="editing_start",
             icon=":material/edit:",
-            type="primary",
             on_click=_begin,
             args=(model,),
         )

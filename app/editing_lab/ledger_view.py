@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lens_core.editing import Edit, Entry
 
 _MOST_BAKED_MB, _MOST_UPLOAD_MB = 600, 50
-_SAID = "edit_ledger_said"
+_SAID, _UNDONE = "edit_ledger_said", "edit_undone"
 
 
 def draw(model: HookedModel) -> None:
@@ -45,17 +45,23 @@ def draw(model: HookedModel) -> None:
 def undo_button(model: HookedModel, *, key: str) -> None:
     """Take the newest edit back; always in view, idle while there is none."""
     entries = visit.of(model).entries
-    pressed = st.button(
+    st.button(
         "Undo",
         key=key,
         icon=":material/undo:",
         disabled=not entries,
-        on_click=visit.undo,
+        on_click=_undo,
         args=(model,),
         help=f"Takes back {plain(entries[-1].name)}" if entries else "There is no edit yet.",
     )
-    if pressed:
+    # Not the button's own answer: one that has become idle answers no, pressed or not.
+    if st.session_state.pop(_UNDONE, False):
         st.rerun()  # the sidebar counts the edits
+
+
+def _undo(model: HookedModel) -> None:
+    visit.undo(model)
+    st.session_state[_UNDONE] = True
 
 
 def _line(model: HookedModel, entry: Entry, place: int) -> None:

@@ -20,15 +20,16 @@ PAGES = {
     "block": ("/attribution?" + urlencode(HEAD | {"view": "block it"}), "number-grid"),
     "patching": ("/patching?" + urlencode({"layer": "7", "at": "8"}), "number-grid"),
     "patched heads": ("/patching?" + urlencode(HEAD | {"view": "heads"}), "number-grid"),
-    "circuit": ("/circuits?" + urlencode({"circuit": "L6H2", "n_prompts": "8"}), "number-grid"),
     "own pairs": (
         "/patching?" + urlencode({"view": "many pairs", "family": "your own"}),
         "number-grid",
     ),
+    "circuit": ("/circuits?" + urlencode({"circuit": "L6H2", "n_prompts": "8"}), "number-grid"),
     "tracing": ("/tracing?" + urlencode({"samples": "1", "severed": "MLPs"}), "number-grid"),
     "estimates": ("/patching?" + urlencode({"view": "two passes"}), "number-grid"),
     "wires": ("/path-patching?" + urlencode(HEAD | {"reads": "v"}), "number-grid"),
     "attribution": ("/attribution-patching", "number-grid"),
+    "editing": ("/editing?" + urlencode({"view": "lens"}), "lens-grid"),
 }
 
 

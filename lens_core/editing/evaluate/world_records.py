@@ -265,10 +265,12 @@ class _Writer:
         if fact.relation == "landmark_city" and "landmark_country" in about:
             countries = [f.object for f in facts_of("city_country") if f.subject == new]
             found += [(about["landmark_country"], c) for c in countries]
-        elif fact.relation == "person_nationality" and new in NATIONALITY_COUNTRY:
-            found.append((about["person_country"], NATIONALITY_COUNTRY[new]))
-        elif fact.relation == "person_country" and new in _COUNTRY_NATIONALITY:
-            found.append((about["person_nationality"], _COUNTRY_NATIONALITY[new]))
+        elif fact.relation == "person_nationality" and "person_country" in about:
+            countries = [NATIONALITY_COUNTRY[new]] if new in NATIONALITY_COUNTRY else []
+            found += [(about["person_country"], c) for c in countries]
+        elif fact.relation == "person_country" and "person_nationality" in about:
+            names = [_COUNTRY_NATIONALITY[new]] if new in _COUNTRY_NATIONALITY else []
+            found += [(about["person_nationality"], n) for n in names]
         elif fact.relation == "city_country":
             inside = {f.subject for f in facts_of("landmark_city") if f.object == fact.subject}
             standing = [f for f in facts_of("landmark_country") if f.subject in inside]
