@@ -10,7 +10,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_the_library_snippets_run_as_they_stand(capsys, tmp_path, monkeypatch):
     """Forbids an example that fails for whoever copies it, or a lens that training made worse."""
     monkeypatch.chdir(tmp_path)
-    first, second, third = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    first, second, third, fourth = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict[str, object] = {}
     exec(compile(first, "README.md", "exec"), names)
     assert len(capsys.readouterr().out.splitlines()) == names["model"].cfg.n_layers
@@ -23,6 +23,9 @@ def test_the_library_snippets_run_as_they_stand(capsys, tmp_path, monkeypatch):
     measured = names["training"].held_out_kl
     assert (tmp_path / "runs" / "my-lens").is_dir()
     assert sum(measured[20]) < sum(measured[0])
+    exec(compile(fourth, "README.md", "exec"), names)
+    assert "Rome" in names["edited"].to_string(names["edited"].generate(names["fact"], 1)[0])
+    assert "Paris" in names["model"].to_string(names["model"].generate(names["fact"], 1)[0])
 
 
 def test_commands_are_single_lines_that_name_files_which_are_there():
