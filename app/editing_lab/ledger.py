@@ -61,7 +61,7 @@ def sidebar_switch(model_name: str) -> None:
     st.caption(
         f":material/edit: Every lab looks into the model with your {count}."
         if on
-        else f"Your {count} show in the editing lab alone."
+        else f"The editing lab alone shows your {count}."
     )
 
 
