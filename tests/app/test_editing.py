@@ -129,15 +129,19 @@ def test_what_cannot_be_edited_is_said(model, settings, sentence):
 
 
 @pytest.mark.parametrize("method", list(METHODS))
-def test_every_method_makes_the_model_say_it(model, method):
+def test_every_method_edits_and_leaves_the_shared_model_alone(model, method):
     """Forbids a method on offer that does not run, or changes the shared model."""
     before = model.run(PROMPT, last_logits_only=True)
     settings = replace(FIRST_EDIT, method=method)
     made = compute(model, model, settings, request_of(model, settings))
     after = model.run(made.prefix + PROMPT, made.interventions, last_logits_only=True)
     rome = model.to_single_token(" Rome")
-    assert after[0, -1, rome] > before[0, -1, rome]
-    if method != FT_L:  # which may be held too short to get there
+    if method == IN_CONTEXT:  # tiny-world does not believe what its prompt says
+        assert "Rome" in made.prefix
+        assert not made.interventions
+    else:
+        assert after[0, -1, rome] > before[0, -1, rome]
+    if method not in (FT_L, IN_CONTEXT):  # FT+L may be held too short to get there
         assert int(after[0, -1].argmax()) == rome
     assert torch.equal(model.run(PROMPT, last_logits_only=True), before)
 
