@@ -28,6 +28,9 @@ SHOTS: dict[str, tuple[str, tuple[int, int], Scheme]] = {
     "induction": ("/induction?step=1", LAPTOP, "light"),
     "patching": ("/patching?step=1", LAPTOP, "light"),
     "tracing": ("/tracing?step=1", LAPTOP, "dark"),
+    "wires": ("/path-patching?step=1", LAPTOP, "light"),
+    "circuit": ("/circuits?" + urlencode({"circuit": "L6H2 L6H4 L7H1"}), LAPTOP, "light"),
+    "editing": ("/editing?step=1", LAPTOP, "light"),
     "home": ("/", LAPTOP, "light"),
 }
 
@@ -47,6 +50,7 @@ def shoot(
         page.wait_for_selector('[data-testid="lens-grid"][data-ready="true"]')
         page.wait_for_selector(".js-plotly-plot .main-svg")
     page.wait_for_selector("text=self-check: all", state="attached")
+    page.wait_for_selector('[data-testid="stProgress"]', state="detached")
     page.wait_for_selector('[data-test-script-state="notRunning"]')
     page.evaluate("document.fonts.ready")
     # Charts settle their size once more after they are drawn.
