@@ -69,7 +69,9 @@ under the edit of its whole batch, and facts that the batch changes too are not 
 The facts are counterfactual, known to the unedited model, and asked about in wordings that training
 never used for them; no subject of the test split is in the development split, on which settings
 were chosen. Where a method holds the subject's other relations still, it does so on other wordings
-than those asked about here.
+than those asked about here. Where `names_weight` is above 0, the statistics of keys also weigh the
+last tokens of the names of all subjects of the world, those of the test split included; they see
+no answer.
 
 {markdown(evaluations)}
 ## What is counted
