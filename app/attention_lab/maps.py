@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import streamlit as st
 
+from app import answer_controls
 from app.attention_lab.parts import head_label
 from app.attention_lab.selection import take_cell
 from app.attention_lab.settings import Settings
@@ -80,20 +80,6 @@ def _cell(
     )
 
 
-def choice(label: str, options: dict[str, str], key: str) -> str:
-    """A row of choices that begins as the settings do; each explains itself in the help."""
-    start = str(getattr(Settings(), key))
-    kept = st.session_state.get(key)
-    if kept is not None and kept not in options:
-        del st.session_state[key]
-    chosen = st.segmented_control(
-        label,
-        list(options),
-        default=start,
-        required=True,
-        key=key,
-        bind="query-params",
-        persist_state="page",
-        help="  \n".join(f"**{name}**: {what}" for name, what in options.items()),
-    )
-    return chosen or start
+def choice(label: str, options: Mapping[str, str], key: str) -> str:
+    """A row of choices that begins as the settings do."""
+    return answer_controls.choice(label, options, key, str(getattr(Settings(), key)))

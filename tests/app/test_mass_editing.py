@@ -18,6 +18,7 @@ from app.mass_editing_lab.source import Facts, _fitting, world_records
 from app.models import load_model
 from lens_core.editing import EditRequest, memit, preset
 from lens_core.editing.evaluate import Locating, Question
+from tests.app.page import assert_unbroken
 
 PROMPT, SUBJECT = "The Eiffel Tower is in the city of", "The Eiffel Tower"
 EVIL = "</script><img src=x onerror=alert(1)>"
@@ -254,8 +255,4 @@ def test_the_locating_view_opens():
 )  # fmt: skip
 def test_no_address_breaks_it(settings):
     """Forbids a traceback because of a mistyped or hostile address."""
-    at = opened(**settings)
-    assert not at.exception
-    assert not [e for e in at.error if "Something went wrong" in e.value]
-    for element in [*at.markdown, *at.caption, *at.error, *at.warning, *at.info]:
-        assert "<img" not in element.value.replace("\\<", "")
+    assert_unbroken(opened(**settings))

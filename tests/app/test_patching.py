@@ -2,8 +2,6 @@
 
 import contextlib
 import io
-import json
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -32,6 +30,7 @@ from app.patching_lab.settings import (
 from app.patching_lab.snippets import MOST_LINES, patching_code
 from lens_core.interventions import patch
 from lens_core.patching import AlignmentError
+from tests.app.page import maps, settled
 
 CLEAN = "The Eiffel Tower is in the city of"
 CORRUPTED = "The Brandenburg Gate is in the city of"
@@ -52,21 +51,6 @@ def found(job):
     assert job.finished.wait(120)
     assert job.error is None, job.error
     return job.result.result
-
-
-def grids(at):
-    """The data of the maps, in the order of the page."""
-    return [json.loads(element.proto.json) for element in at.get("bidi_component")]
-
-
-def settled(at):
-    """The page once its maps are computed; they are waited for in another thread."""
-    for _ in range(200):
-        if not at.get("progress"):
-            return at
-        time.sleep(0.2)
-        at.run()
-    raise AssertionError("the page never comes to an end")
 
 
 # Settings and what is asked
@@ -224,7 +208,7 @@ def test_the_page_opens_with_its_first_pair(open_page):
     assert not at.error
     assert at.text_input(key="prompt").value == PAIR_PRESETS[0].prompt
     assert at.text_input(key="corrupted").value == PAIR_PRESETS[0].corrupted
-    strip, places = grids(at)
+    strip, places = maps(at)
     assert strip["rows"] == ["clean", "corrupted"]
     assert places["rows"] == [f"L{n}" for n in range(8)]
 
@@ -235,7 +219,7 @@ def test_the_page_of_estimates_opens_with_them(open_page):
     assert not at.exception
     assert not at.error
     assert at.session_state["view"] == ATTRIBUTION
-    assert "estimated" in grids(at)[1]["title"]
+    assert "estimated" in maps(at)[1]["title"]
 
 
 @pytest.mark.parametrize(
@@ -257,7 +241,7 @@ def test_every_view_draws(open_page, settings):
     assert not [e for e in at.error if "Something went wrong" in e.value]
     if settings.get("metric") != "rank":  # which has no gradient, and says so
         assert not at.error
-        assert len(grids(at)) == 2
+        assert len(maps(at)) == 2
 
 
 @pytest.mark.parametrize(
@@ -268,7 +252,7 @@ def test_an_ablation_has_the_axes_and_colours_of_a_patch(open_page, model, view,
     """Forbids an ablation that looks stronger than a patch of the same effect, or elsewhere."""
     settings = {"view": view, "direction": "noise", "patch_with": patch_with}
     at = settled(open_page("patching", prompt=CLEAN, corrupted=CORRUPTED, **settings))
-    drawn = grids(at)[1]
+    drawn = maps(at)[1]
     here = scene(model, **settings)
     job = places_job if view == PLACES else heads_job
     lost = 1 - found(job(here)).normalised_mean
@@ -282,7 +266,7 @@ def test_a_shared_link_restores_the_chosen_patch(open_page):
     """Forbids a setting that is lost on the way to another browser."""
     link = {"layer": "7", "at": "8", "direction": "noise", "site": "attn_out"}
     at = settled(open_page("patching", **link))
-    _, places = grids(at)
+    _, places = maps(at)
     assert (places["row"], places["place"]) == (7, 8)
     assert places["title"].startswith("attn_out")
     assert at.number_input(key="at").value == 8
@@ -331,8 +315,8 @@ def test_two_visitors_have_their_own_maps(open_page):
         {"prompt": "In Japan, the capital is", "corrupted": "In Italy, the capital is"},
     ]
     first, second = (open_page("patching", **pair) for pair in pairs)
-    seen = [grids(settled(at))[1] for at in (first, second)]
-    alone = [grids(settled(open_page("patching", **pair)))[1] for pair in pairs]
+    seen = [maps(settled(at))[1] for at in (first, second)]
+    alone = [maps(settled(open_page("patching", **pair)))[1] for pair in pairs]
     assert [grid["columns"] for grid in seen] == [grid["columns"] for grid in alone]
     assert [grid["cells"] for grid in seen] == [grid["cells"] for grid in alone]
     assert seen[0]["columns"] != seen[1]["columns"]

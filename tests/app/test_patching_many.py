@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import time
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -20,6 +19,7 @@ from app.patching_lab.settings import MANY, OWN_PAIRS, Settings
 from app.patching_lab.snippets import MOST_LINES, patching_code
 from app.take_away import no_formulas
 from lens_core.patching import PatchingError, prompt_pair, sweep
+from tests.app.page import maps, settled
 
 HEAD = "clean,corrupted,target,foil\n"
 JAPAN = '"In Japan, the capital is","In Italy, the capital is",Tokyo,Rome\n'
@@ -38,16 +38,6 @@ def own(text, **settings):
 
 def reasons(found):
     return {row.number: row.reason for row in found.left_out}
-
-
-def settled(at):
-    """The page once no job runs; jobs are watched from a thread of their own."""
-    for _ in range(300):
-        if not at.get("progress"):
-            return at
-        time.sleep(0.2)
-        at.run()
-    raise AssertionError("the page never comes to an end")
 
 
 # The file
@@ -235,21 +225,17 @@ def test_the_code_gives_the_page_s_numbers(model, n_pairs, monkeypatch, tmp_path
 # The page
 
 
-def grids(at):
-    return [json.loads(element.proto.json) for element in at.get("bidi_component")]
-
-
 def test_the_pairs_are_patched_when_asked_for(open_page):
     """Forbids a page that computes unasked, an average that is not drawn, or one that is stale."""
     at = open_page("patching", view=MANY, n_pairs="3", family="capitals")
-    assert len(grids(at)) == 1
+    assert len(maps(at)) == 1
     at.button(key="patching_many_start").click().run()
     settled(at)
     assert not at.exception
     assert not at.error
-    assert grids(at)[1]["title"] == "resid_pre patched, mean of 3 pairs"
+    assert maps(at)[1]["title"] == "resid_pre patched, mean of 3 pairs"
     at.slider(key="n_pairs").set_value(4).run()
-    assert len(grids(at)) == 1
+    assert len(maps(at)) == 1
     assert any("settings have changed" in caption.value for caption in at.caption)
 
 

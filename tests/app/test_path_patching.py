@@ -2,8 +2,6 @@
 
 import contextlib
 import io
-import json
-import time
 
 import numpy as np
 import pytest
@@ -27,6 +25,7 @@ from app.patching_lab.wires import (
 from lens_core.glass.facts_truth import FACTS_TRUTH
 from lens_core.glass.truth import INDUCTION_TRUTH
 from lens_core.patching import path_patching
+from tests.app.page import maps, settled
 
 DRINK = {
     "prompt": "When Mary and John went to the store, John gave a drink to",
@@ -55,19 +54,6 @@ def found(here):
     assert job.finished.wait(120)
     assert job.error is None, job.error
     return job.result.result
-
-
-def grids(at):
-    return [json.loads(element.proto.json) for element in at.get("bidi_component")]
-
-
-def settled(at):
-    for _ in range(200):
-        if not at.get("progress"):
-            return at
-        time.sleep(0.2)
-        at.run()
-    raise AssertionError("the page never comes to an end")
 
 
 # Planted wiring
@@ -212,7 +198,7 @@ def test_the_page_opens_with_the_wires(open_page):
     assert not at.exception
     assert not at.error
     assert at.session_state["view"] == WIRES
-    _, wires = grids(at)
+    _, wires = maps(at)
     assert wires["title"].startswith("Wires into the logits")
     assert wires["columns"][-1] == "MLP"
     assert at.title[0].value == load_lesson("path-patching").title
@@ -235,7 +221,7 @@ def test_every_reader_draws(open_page, settings):
     assert not at.exception
     assert not at.error
     drawn = 1 if settings["layer"] == "0" and settings["reads"] == "k" else 2
-    assert len(grids(at)) == drawn
+    assert len(maps(at)) == drawn
     said = " ".join(element.value for element in at.caption)
     assert "Control:" in said or settings.get("metric") == "kl"
 
@@ -263,7 +249,7 @@ def test_a_head_of_the_heads_view_offers_its_wires(open_page):
     at = settled(at.run())
     assert not at.exception
     assert at.session_state["view"] == WIRES
-    assert grids(at)[1]["title"].startswith("Wires into Q of L7H1")
+    assert maps(at)[1]["title"].startswith("Wires into Q of L7H1")
 
 
 def test_a_circuit_is_walked_backwards(open_page):
@@ -272,7 +258,7 @@ def test_a_circuit_is_walked_backwards(open_page):
     assert "L6H2" in at.button(key="wires_follow").label
     at.button(key="wires_follow").click()
     at = settled(at.run())
-    assert grids(at)[1]["title"].startswith("Wires into V of L6H2")
+    assert maps(at)[1]["title"].startswith("Wires into V of L6H2")
     assert at.selectbox(key="layer").value == "6"
 
 
@@ -283,4 +269,4 @@ def test_a_glass_model_opens_too(open_page):
     at = settled(open_page("path_patching", model="glass-induction", **ANIMALS, **reader))
     assert not at.exception
     assert not at.error
-    assert grids(at)[1]["cells"][0][2]["text"] == "1.00"
+    assert maps(at)[1]["cells"][0][2]["text"] == "1.00"

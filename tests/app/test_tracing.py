@@ -2,8 +2,6 @@
 
 import contextlib
 import io
-import json
-import time
 
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from app.tracing_lab.many_view import _work
 from app.tracing_lab.settings import MANY, OTHER_SUBJECT, Settings
 from app.tracing_lab.snippets import MOST_LINES, tracing_code
 from lens_core.tracing import GaussianNoise, TracingError, causal_trace, locate
+from tests.app.page import assert_unbroken, maps, settled
 
 PROMPT, SUBJECT = FIRST
 EVIL = "</script><img src=x onerror=alert(1)>"
@@ -50,17 +49,7 @@ def opened(**params):
     """The lab's column, run until its maps are computed."""
     at = AppTest.from_function(column, default_timeout=120)
     at.query_params.update({name: str(value) for name, value in {**QUICK, **params}.items()})
-    at.run()
-    for _ in range(200):
-        if not at.get("progress"):
-            return at
-        time.sleep(0.2)
-        at.run()
-    raise AssertionError("the page never comes to an end")
-
-
-def maps(at):
-    return [json.loads(element.proto.json) for element in at.get("bidi_component")]
+    return settled(at.run())
 
 
 def test_settings_come_from_texts():
@@ -239,8 +228,4 @@ def test_the_page_opens_with_its_lesson(open_page):
 )  # fmt: skip
 def test_no_address_breaks_it(settings):
     """Forbids a traceback because of a mistyped or hostile address."""
-    at = opened(**settings)
-    assert not at.exception
-    assert not [e for e in at.error if "Something went wrong" in e.value]
-    for element in [*at.markdown, *at.caption, *at.error, *at.warning, *at.info]:
-        assert "<img" not in element.value.replace("\\<", "")
+    assert_unbroken(opened(**settings))
