@@ -13,7 +13,7 @@ from torch import Tensor
 from lens_core.editing.contexts import Contexts, default_contexts
 from lens_core.editing.errors import EditingError
 from lens_core.editing.requests import LocatedRequest
-from lens_core.editing.rows import Batch, Row, answer_rows
+from lens_core.editing.rows import Batch, Row, answer_rows, spelling_rows
 
 if TYPE_CHECKING:
     from lens_core import HookedModel
@@ -103,6 +103,28 @@ def subject_states(
     return SubjectStates(
         states, torch.tensor(fact, device=device), torch.tensor(bare, device=device)
     )
+
+
+@torch.no_grad()
+def keys_by_spelling(
+    model: HookedModel, located: LocatedRequest, layer: int, n_contexts: int, contexts: Contexts
+) -> Float[Tensor, "spelling d_mlp"]:
+    """One request's keys, a mean over contexts for each last token that its subject can have."""
+    request = located.request
+    words = (request.subject, request.target_new, request.target_true)
+    rows = answer_rows(model, located, contexts.take(n_contexts, words))
+    rows = [row.key_only for row in rows + spelling_rows(model, located, rows)]
+    batch = Batch.of(rows, model.cfg.device, model.pad_id)
+    _, cache = model.run_with_cache(
+        batch.tokens,
+        names=[("mlp_post", layer)],
+        stop_at_layer=layer + 1,
+        attention_mask=batch.mask,
+    )
+    each = torch.arange(len(rows), device=batch.subject.device)
+    keys = cache["mlp_post", layer][each, batch.subject].double()
+    last = batch.tokens[each, batch.subject]
+    return torch.stack([keys[last == token].mean(dim=0) for token in last.unique()])
 
 
 def project(

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from lens_core.editing.contexts import Contexts, default_contexts
 from lens_core.editing.covariance import KeyCovariance, default_covariance
 from lens_core.editing.edit import Edit, EditTrace, LayerDiagnostic, OptimisationStep
 from lens_core.editing.errors import EditingError
-from lens_core.editing.keys import project
+from lens_core.editing.keys import keys_by_spelling, project
 from lens_core.editing.names import with_names
 from lens_core.editing.presets import preset
 from lens_core.editing.requests import EditRequest, as_requests
@@ -33,6 +34,8 @@ from lens_core.model.errors import LensError
 if TYPE_CHECKING:
     from lens_core import HookedModel
 
+# Of two spellings whose keys are almost one, as a share of their leverage: no weight gets huge.
+_SOFTNESS = 1e-3
 _NAMED: WeakKeyDictionary[KeyCovariance, dict[tuple[int, float], KeyCovariance]] = (
     WeakKeyDictionary()
 )
@@ -92,6 +95,8 @@ def rome(
             on_step=progress.step,
             on_trace=progress.trace,
         )
+        if settings.variant == "r-rome" and settings.every_spelling:
+            values = _for_every_spelling(seen, one, values, settings, layer, covariance, contexts)
         term, diagnostic = _insert(seen, values, settings, layer, covariance, one, number)
         terms.append(term)
         progress.finish(diagnostic)
@@ -182,7 +187,9 @@ def _insert(
     sized_by = mean if settings.variant == "r-rome" else bare
     towards, leverage = _direction(along, settings, layer, covariance)
     before = project(model, layer, sized_by[None])[0].double().cpu()
-    wanted = values.wanted[0].double().cpu()
+    # One key everywhere: what the mean key gives is where the value starts, too.
+    start = before if settings.variant == "r-rome" else values.start[0].double().cpu()
+    wanted = start + values.delta[0].double().cpu()
     size = towards @ sized_by.double().cpu()
     left, right = (towards / size).float(), (wanted - before).float()
     if not bool(left.isfinite().all() and right.isfinite().all()):
@@ -210,6 +217,31 @@ def _insert(
     device = weight.device
     term = low_rank("mlp_out", layer, left[:, None].to(device), right[None].to(device), name=name)
     return term, diagnostic
+
+
+def _for_every_spelling(
+    model: HookedModel,
+    request: EditRequest,
+    values: Values,
+    settings: RomeSettings,
+    layer: int,
+    covariance: KeyCovariance | None,
+    contexts: Contexts,
+) -> Values:
+    """The values with a mean key that gives each spelling of the subject the whole of the edit.
+
+    With K the spellings' keys, C^-1 K (K^T C^-1 K)^-1 1 is the direction that has 1 with each of
+    them and disturbs C's keys least; it is C^-1 of a weighted mean of the keys, up to its length.
+    """
+    located = request.tokenize(model)
+    keys = keys_by_spelling(model, located, layer, settings.n_contexts, contexts).cpu()
+    if len(keys) == 1:
+        return values
+    towards = torch.stack([_direction(key, settings, layer, covariance)[0] for key in keys])
+    gram = keys @ towards.T
+    soft = _SOFTNESS * gram.diagonal().mean() * torch.eye(len(keys), dtype=gram.dtype)
+    weights = torch.linalg.solve((gram + gram.T) / 2 + soft, torch.ones(len(keys)).double())
+    return replace(values, mean_key=(weights / weights.sum() @ keys).float()[None])
 
 
 def _direction(

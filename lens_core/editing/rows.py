@@ -102,6 +102,19 @@ def answer_rows(model: HookedModel, located: LocatedRequest, prefixes: Iterable[
     return rows
 
 
+def spelling_rows(model: HookedModel, located: LocatedRequest, rows: Iterable[Row]) -> list[Row]:
+    """The subject at the beginning of a text, for its key, if its last token is another one there.
+
+    "Seoul" is three tokens there and one after a space. The prompt and its contexts, ``rows``, have
+    the one or both.
+    """
+    subject = located.request.subject
+    ids, at = _at_end_of(model, subject[:1].upper() + subject[1:], subject[1:])
+    if ids[at] in {row.ids[row.subject] for row in rows}:
+        return []
+    return [Row(ids, at, (), is_context=True)]
+
+
 def still_rows(
     model: HookedModel, located: LocatedRequest, prompts: KLPrompts, seed: int
 ) -> list[Row]:

@@ -33,7 +33,8 @@ class ValueSettings:
         reach: the share of the change at which the answer must already hold. 1 is published: the
             answer is trained under the whole change. A paraphrase's key gets a little less of the
             change than the edited one, and a neighbour's much less: a reach between the two is what
-            tells them apart. Other prompts are held still under the whole change.
+            tells them apart. The bare prompt has the answer trained under the whole change too, and
+            other prompts are held still under it.
         settle: how often the step that brings the loss below ``enough_nats`` is halved again, so
             that the change is hardly larger than it need be; 0 is published.
         seed: decides contexts.
@@ -87,6 +88,9 @@ class RomeSettings(ValueSettings):
             the mean in the direction of the edit and the bare prompt's in its size.
         use_covariance: move along C^-1 k, so that other keys are disturbed least; False: along k.
         ridge: added to C's diagonal before it is inverted, in mean diagonal entries of C.
+        every_spelling: whether the key of "r-rome" stands for all spellings of the subject's end:
+            "Seoul" is other tokens, with another key, at the beginning of a text than after a
+            space. False is published: the mean over contexts, which hardly ever has the former.
         names_weight: as in `MemitSettings`.
     """
 
@@ -94,6 +98,7 @@ class RomeSettings(ValueSettings):
     variant: Variant = "r-rome"
     use_covariance: bool = True
     ridge: float = 1e-4
+    every_spelling: bool = False
     names_weight: float = 0.0
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ searched for at once: each has its own change, its own contexts, and stops by it
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -30,6 +30,7 @@ Where = Literal["mlp_out", "resid_post"]
 OnStep = Callable[[int, int], None]
 OnTrace = Callable[[EditTrace], None]
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
+_SURE = 0.75  # of the whole answer, with room for what an edit does at other tokens
 _CPU_GB, _GPU_GB = 0.5, 4.0
 
 
@@ -109,7 +110,8 @@ def _rows_of(
     words = (request.subject, request.target_new, request.target_true)
     rows = answer_rows(model, located, contexts.take(settings.n_contexts, words))
     trained = len(rows) if settings.n_trained is None else settings.n_trained
-    rows = rows[:trained] + [row.key_only for row in rows[trained:]]
+    whole = [replace(rows[0], is_context=False)] if settings.reach < 1 else []
+    rows = rows[:trained] + [row.key_only for row in rows[trained:]] + whole
     if settings.kl_factor > 0:
         rows += still_rows(model, located, settings.kl_prompts, settings.seed)
     return rows
@@ -178,7 +180,7 @@ class _Search:
             total = parts.nll + s.kl_factor * parts.kl + decay
             self._note([facts[i] for i in active.tolist()], step, parts, decay, total)
             self._tell((len(facts) - len(active)) * s.steps + len(active) * (step + 1))
-            going = total.detach() >= s.enough_nats
+            going = ~parts.enough(total.detach(), s)
             if step > 0:
                 self._settle(loss, factor, last, delta, active[~going])
             if step == s.steps - 1 or not bool(going.any()):
@@ -206,7 +208,7 @@ class _Search:
             middle = (last[done] + delta[done]) / 2
             with torch.no_grad():
                 parts = loss(factor * middle, done)
-            enough = parts.nll + s.kl_factor * parts.kl < s.enough_nats
+            enough = parts.enough(parts.nll + s.kl_factor * parts.kl, s)
             delta[done[enough]], last[done[~enough]] = middle[enough], middle[~enough]
 
     def _note(
@@ -233,6 +235,14 @@ class _Parts:
     kl: Tensor
     p_new: Tensor
 
+    def enough(self, loss: Tensor, settings: ValueSettings) -> Tensor:
+        """Which facts need no further step.
+
+        A mean over contexts can be small while the bare prompt's answer is not the likeliest.
+        """
+        said = self.p_new > _SURE if settings.reach < 1 else torch.ones_like(loss).bool()
+        return (loss < settings.enough_nats) & said
+
 
 class _Loss:
     """What is minimised for each fact of a batch."""
@@ -247,6 +257,8 @@ class _Loss:
         )
         self.bare_row = torch.tensor([sum(counts[:i]) for i in range(len(counts))], device=device)
         self.has_loss = torch.tensor([bool(row.wanted) for row in flat], device=device)
+        whole = [i for i, row in enumerate(flat) if row.targets and not row.is_context]
+        self.told_row = torch.tensor(whole, device=device) if whole else self.bare_row
         self.is_context = torch.tensor([row.is_context for row in flat], device=device)
         self.share = torch.where(self.is_context, reach, 1.0)[:, None]
         targets = [t for row in flat for t in (row.targets or (-1,) * len(row.wanted))]
@@ -295,8 +307,8 @@ class _Loss:
         nothing = change.new_zeros(len(active), dtype=torch.float32)
         nll = nothing.index_add(0, fact[trains], -said * weight[trains])
         kl = nothing.index_add(0, fact[~trains], drift * weight[~trains])
-        bare = torch.isin(self.resumed.batch.wanted_row[here][trains], self.bare_row)
-        whole = nothing.index_add(0, fact[trains][bare], said.detach()[bare])
+        told = torch.isin(self.resumed.batch.wanted_row[here][trains], self.told_row)
+        whole = nothing.index_add(0, fact[trains][told], said.detach()[told])
         return _Parts(nll, kl, whole.exp())
 
 

@@ -21,7 +21,7 @@ from lens_core.editing import (
     preset,
     rome,
 )
-from lens_core.editing.keys import project, subject_states
+from lens_core.editing.keys import keys_by_spelling, project, subject_states
 from lens_core.editing.value import optimise_values
 from lens_core.glass.facts import FACTS, PEOPLE, STRANGERS, facts_model
 
@@ -207,6 +207,35 @@ def test_a_change_reaches_as_far_as_asked_and_no_farther(
     ]
     assert lengths[0] < lengths[1] < lengths[2]
     assert lengths[2] == pytest.approx(2 * lengths[0], rel=0.3)
+
+
+def test_a_search_ends_only_when_the_bare_prompt_says_the_answer(tiny_world: HookedModel) -> None:
+    """Forbids a mean over contexts that is small although the edited prompt says something else."""
+    prompt = "You can walk to Burj Khalifa every day in the city of"
+    request = EditRequest(prompt, "Burj Khalifa", "San Francisco", "Dubai")
+    settings = replace(SHORT, steps=60, reach=0.45, enough_nats=0.5, kl_factor=0.0, layer=0)
+    found = optimise_values(tiny_world, [request.tokenize(tiny_world)], settings, 0)
+    assert found.steps[-1].step < settings.steps - 1
+    assert found.steps[-1].p_new > 0.5
+
+
+def test_every_spelling_of_the_subject_gets_the_whole_edit(
+    tiny_world: HookedModel, covariance: KeyCovariance
+) -> None:
+    """Forbids an edit of " Naples" that "Naples", other tokens at a beginning, hardly feels."""
+    request = EditRequest("Naples is a city in the country of", "Naples", "Norway", "Italy")
+    settings = replace(SHORT, layer=0, names_weight=1.0)
+    contexts = Contexts.of_world(settings.n_contexts)
+    located = request.tokenize(tiny_world)
+    keys = keys_by_spelling(tiny_world, located, 0, settings.n_contexts, contexts)
+    assert len(keys) == 2
+    shares = {}
+    for every in (False, True):
+        how = replace(settings, every_spelling=every)
+        edit = rome(tiny_world, request, how, covariance, contexts=contexts)
+        shares[every] = keys.float() @ edit.terms[0].tensors["left"][:, 0]
+    assert float((shares[True] - 1).abs().max()) < 0.02
+    assert float((shares[False] - 1).abs().max()) > 0.2
 
 
 def test_keys_are_averaged_over_contexts_that_are_not_trained(
