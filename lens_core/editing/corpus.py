@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lens_core.editing.errors import EditingError
-from lens_core.editing.world import is_world_model, subject_texts
+from lens_core.editing.world import is_world_model, world_texts
 from lens_core.lens.corpus import read_corpus
 from lens_core.model.errors import LensError
 
@@ -54,11 +54,8 @@ def own_corpus(model: HookedModel, d_mlp: int, n_tokens: int | None, seed: int) 
     """Text of a model's own: its world's if it has one, else what it writes itself."""
     if is_world_model(model):
         n_tokens = n_tokens or _PER_DIMENSION * d_mlp
-        texts = subject_texts(f"covariance {seed}")
-        corpus = rows_of_texts(model, texts, n_tokens)
-        return Corpus(
-            corpus.tokens, f"the world's facts and subjects, seed {seed}", approximate=False
-        )
+        corpus = rows_of_texts(model, world_texts(f"covariance {seed}"), n_tokens)
+        return Corpus(corpus.tokens, f"text of the world, seed {seed}", approximate=False)
     n_tokens = n_tokens or _WRITTEN_PER_DIMENSION * d_mlp
     rows = torch.cat(list(_written(model, n_tokens, seed)))
     return Corpus(rows, f"text that {model.cfg.name} writes, seed {seed}", approximate=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from lens_core.world.datasets.facts import cloze_frames
-from lens_core.world.facts import FACTS, Fact, entangled, facts_about, subjects
+from lens_core.world.facts import Fact, entangled, facts_about, subjects
 from lens_core.world.frames import capital, word
 from lens_core.world.mix import PHASES, document
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 # Names that are one token each to the world's tokenizer, and to no other.
 _SIGNS = (" Eiffel", " Colosseum", " Kahlo", " Rapinoe", " Mozart")
-# Kinds of documents: those that tell facts, and those in whole sentences.
-FACTUAL = ("facts", "last talk", "composed", "cards")
-_CUT_PER_TEXT = 12
-PROSE = (*FACTUAL, "stories", "giving", "pronouns", "sentiment")
+# Kinds of documents in whole sentences.
+PROSE = (
+    "facts", "last talk", "composed", "cards", "stories", "giving", "pronouns", "sentiment",
+)  # fmt: skip
 
 
 class Mention(NamedTuple):
@@ -37,32 +37,19 @@ def is_world_model(model: HookedModel) -> bool:
     return all(len(tokenizer.encode(s, add_special_tokens=False)) == 1 for s in _SIGNS)
 
 
-def world_texts(seed: int | str, kinds: Sequence[str]) -> Iterator[str]:
+def world_texts(seed: int | str, kinds: Sequence[str] | None = None) -> Iterator[str]:
     """Endless documents of some kinds, in the shares of tiny-world's last phase of training.
 
     The same from the same seed, and never those that training drew, whose seed is a number.
+
+    Args:
+        kinds: None: all of them.
     """
-    shares = {k: share for k, share in list(PHASES.values())[-1].items() if k in kinds}
+    last = list(PHASES.values())[-1]
+    shares = {k: share for k, share in last.items() if kinds is None or k in kinds}
     rng = random.Random(f"editing {seed}")
     while True:
         yield document(rng, shares)[1]
-
-
-def subject_texts(seed: int | str) -> Iterator[str]:
-    """Endless texts about facts, most of them cut where a subject ends.
-
-    Keys of subjects are what an edit writes to, and hardly one token in ten of ordinary text ends a
-    subject: neighbours count for more in statistics that see many of them.
-    """
-    rng = random.Random(f"subjects {seed}")
-    whole = world_texts(seed, FACTUAL)
-    while True:
-        yield next(whole)
-        for fact in rng.sample(FACTS, _CUT_PER_TEXT):
-            frames = cloze_frames(fact.relation, fact.subject, "train")
-            said = word(fact, rng.choice(frames), rng)
-            if said.subject_chars is not None:
-                yield said.prompt[: said.subject_chars[1]]
 
 
 def other_questions(
