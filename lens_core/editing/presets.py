@@ -123,8 +123,8 @@ _TINY_WORLD: dict[str, Any] = {
         names_weight=1.0,
     ),
     # 110 of them at once, and 300: S 90.2 and 82.6, text's perplexity 1.07 and 1.9 times. With half
-    # the weight 92.5 and 80.8, 1.1 and 3.3 times; spread over layers 0 to 2 with half the weight, as
-    # MEMIT was published, 89.5 and 73.5, 1.05 and 5.6 times.
+    # the weight 92.5 and 80.8, 1.1 and 3.3 times; so too, but spread over layers 0 to 2, 89.5 and
+    # 73.5, 1.05 and 5.6 times.
     "memit": MemitSettings(
         layers=(0,), covariance_weight=0.06, names_weight=1.0, ridge=1e-2, **_MANY
     ),
