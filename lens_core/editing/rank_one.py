@@ -239,7 +239,7 @@ def _for_every_spelling(
         return values
     towards = torch.stack([_direction(key, settings, layer, covariance)[0] for key in keys])
     gram = keys @ towards.T
-    soft = _SOFTNESS * gram.diagonal().mean() * torch.eye(len(keys), dtype=gram.dtype)
+    soft = _SOFTNESS * gram.diagonal().diag()
     weights = torch.linalg.solve((gram + gram.T) / 2 + soft, torch.ones(len(keys)).double())
     return replace(values, mean_key=(weights / weights.sum() @ keys).float()[None])
 

@@ -22,9 +22,9 @@ from lens_core.interventions import zero
 from lens_core.lens.identity import weights_sha256
 
 REQUESTS = (
-    EditRequest("The Eiffel Tower is in", "The Eiffel Tower", "Rome", "Paris"),
-    EditRequest("The Colosseum is in", "The Colosseum", "Berlin", "Rome"),
-    EditRequest("The Louvre is in", "The Louvre", "Madrid", "Paris"),
+    EditRequest("The Eiffel Tower is in the city of", "The Eiffel Tower", "Rome", "Paris"),
+    EditRequest("The Colosseum is in the city of", "The Colosseum", "Berlin", "Rome"),
+    EditRequest("The Louvre is in the city of", "The Louvre", "Madrid", "Paris"),
 )
 METHODS = {"memit": memit, "emmet": emmet, "alphaedit": alphaedit}
 

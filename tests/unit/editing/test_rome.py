@@ -235,7 +235,7 @@ def test_every_spelling_of_the_subject_gets_the_whole_edit(
         edit = rome(tiny_world, request, how, covariance, contexts=contexts)
         shares[every] = keys.float() @ edit.terms[0].tensors["left"][:, 0]
     assert float((shares[True] - 1).abs().max()) < 0.02
-    assert float((shares[False] - 1).abs().max()) > 0.2
+    assert float((shares[False] - 1).abs().max()) > 0.1
 
 
 def test_keys_are_averaged_over_contexts_that_are_not_trained(
