@@ -125,7 +125,7 @@ def _written(model: HookedModel, facts: Facts, settings: Settings) -> None:
     requests = tuple(dict.fromkeys(r.request for r in facts.records))[:_MOST_FOR_LEVERAGE]
     layer = made_with.layers[-1]
     found: Leverage = ask(
-        model, leverage, requests=requests, layer=layer, ridge=made_with.ridge
+        model, leverage, requests=requests, layer=layer, made_with=made_with
     ).result
     shares = np.array(found.written(settings.lam))
     low, middle, high = np.percentile(shares, [5, 50, 95])

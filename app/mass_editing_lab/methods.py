@@ -11,6 +11,7 @@ from app.mass_editing_lab.settings import Settings
 from lens_core.editing import (
     Edit,
     EditRequest,
+    MemitSettings,
     alphaedit,
     emmet,
     fine_tune,
@@ -18,8 +19,8 @@ from lens_core.editing import (
     preset,
     rome,
 )
-from lens_core.editing.covariance import default_covariance
 from lens_core.editing.keys import subject_states
+from lens_core.editing.spread import covariance_of
 
 if TYPE_CHECKING:
     from lens_core import HookedModel
@@ -94,11 +95,12 @@ class Leverage:
 
 
 def leverage(
-    model: HookedModel, *, requests: tuple[EditRequest, ...], layer: int, ridge: float
+    model: HookedModel, *, requests: tuple[EditRequest, ...], layer: int, made_with: MemitSettings
 ) -> Leverage:
-    """The leverage of each request's key in a layer."""
+    """The leverage of each request's key in a layer, by the statistics that MEMIT would take."""
     located = [request.tokenize(model) for request in requests]
     keys = subject_states(model, located, [("mlp_post", layer)]).bare("mlp_post", layer)
     keys = keys.double().cpu()
-    found = (keys * default_covariance(model, [layer]).solve(layer, keys, ridge=ridge)).sum(-1)
+    c = covariance_of(model, [layer], None, made_with.names_weight)
+    found = (keys * c.solve(layer, keys, ridge=made_with.ridge)).sum(-1)
     return Leverage(tuple(found.tolist()))

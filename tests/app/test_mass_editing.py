@@ -80,7 +80,7 @@ def test_the_controls_reach_the_methods(model):
 def test_little_is_written_at_the_papers_lambda(model, records):
     """Forbids a live write fraction that does not fall with lambda as it must."""
     requests = tuple(r.request for r in records)
-    rare = leverage(model, requests=requests, layer=0, ridge=1e-4)
+    rare = leverage(model, requests=requests, layer=0, made_with=preset(model, "memit").settings)
     small, large = rare.written(1), rare.written(15_000)
     assert all(0 < b < a < 1 for a, b in zip(small, large, strict=True))
     assert max(large) < 0.5
