@@ -30,7 +30,7 @@ def markdown(evaluations: Sequence[Evaluation]) -> str:
         return ""
     found = [{s.key: s for s in e.summaries} for e in evaluations]
     titles = {key: s.title for table in found for key, s in table.items()}
-    head = ["", "unedited", *(e.title for e in evaluations)]
+    head = ["", "unedited", *(_heading(e) for e in evaluations)]
     lines = [head, ["---"] * len(head)]
     for key, unit in _ROWS:
         if key not in titles:
@@ -45,6 +45,12 @@ def markdown(evaluations: Sequence[Evaluation]) -> str:
     return f"{table}\n\n{NOT_COMPARABLE}\n"
 
 
+def _heading(evaluation: Evaluation) -> str:
+    """The method, and how many facts an edit of it changed if more than one."""
+    n = evaluation.batch
+    return evaluation.title + (f", {n} facts an edit" if n > 1 else "")
+
+
 def document(evaluations: Sequence[Evaluation], provenance: dict[str, Any]) -> str:
     """A page with the table, what each score means, and how the figures were made."""
     if not evaluations:
@@ -54,7 +60,7 @@ def document(evaluations: Sequence[Evaluation], provenance: dict[str, Any]) -> s
         for m in METRICS.values()
     )
     settings = "\n".join(
-        f"- {e.title}{f', {e.batch} facts an edit' if e.batch > 1 else ''}: "
+        f"- {_heading(e)}: "
         + (", ".join(f"`{k}` {v}" for k, v in e.settings.items()) or "no settings")
         for e in evaluations
     )
