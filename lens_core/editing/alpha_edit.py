@@ -54,7 +54,7 @@ def alphaedit(
         'alphaedit'
     """
     s = preset(model, "alphaedit").settings if settings is None else settings
-    c = covariance_of(model, s.layers, covariance, s.names_weight)
+    c = covariance_of(model, s.layers, covariance)
     layers = [model.resolve_layer(layer) for layer in s.layers]
     free = {layer: NullSpace.of(c.moments[layer], s.null_share) for layer in layers}
 

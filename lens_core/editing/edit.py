@@ -25,8 +25,8 @@ class OptimisationStep:
         nll: mean negative log-probability of the new answer's tokens over the contexts.
         kl: divergence on the KL prompts, decay: size of the change; both with their factors.
         total: their sum.
-        p_new: probability of the whole new answer after the bare prompt, under all
-            of the change as it was at this step.
+        p_new: probability of the whole new answer after the bare prompt, under all of the change
+            as it was at this step.
     """
 
     request: int

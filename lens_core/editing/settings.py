@@ -182,7 +182,6 @@ class AlphaEditSettings(ValueSettings):
         layers: whose W_out are edited, in order.
         null_share: the share of C's trace that the free directions hold together; the published
             code takes directions with a singular value below 0.02, whatever the size of C.
-        names_weight: as in `MemitSettings`.
         ridge: of the update, in mean squared lengths of the keys (published: 10, whatever their
             size).
         batch: facts written at once; each batch leaves the keys of those before it as they are.
@@ -191,7 +190,6 @@ class AlphaEditSettings(ValueSettings):
     clamp: float = 0.75
     layers: tuple[int, ...] = (13, 14, 15, 16, 17)
     null_share: float = 0.02
-    names_weight: float = 0.0
     ridge: float = 1e-2
     batch: int | None = 100
 
@@ -199,7 +197,6 @@ class AlphaEditSettings(ValueSettings):
         super().__post_init__()
         _check_layers(self.layers)
         _check_batch(self.batch)
-        _at_least("names_weight", self.names_weight, 0)
         if not self.ridge > 0:
             raise EditingError(f"ridge is {self.ridge}; it must be above 0.")
         if not 0 < self.null_share < 1:
