@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 from app.lesson.measures import measure
-from app.mass_editing_lab.methods import leverage
 from lens_core import HookedModel
 from lens_core.editing import Edit, EditRequest, memit, preset, rome
 from lens_core.editing.evaluate import (
@@ -29,6 +28,8 @@ from lens_core.editing.evaluate import (
     unrelated_effect,
 )
 from lens_core.editing.evaluate.metrics import rate
+from lens_core.editing.keys import subject_states
+from lens_core.editing.spread import covariance_of
 from lens_core.interventions import low_rank
 from lens_core.tracing import causal_trace
 
@@ -192,10 +193,13 @@ def write_fraction(
 ) -> float:
     """The share of what is wanted that one layer writes for the Eiffel Tower alone."""
     chosen = layers_of(model, settings)[-1] if layer is None else layer
-    request = EditRequest(*EIFFEL, "Rome")
-    made_with = preset(model, "memit").settings
-    found = leverage(model, requests=(request,), layer=chosen, made_with=made_with)
-    return found.written(lambda_of(model, settings, lam))[0]
+    located = EditRequest(*EIFFEL, "Rome").tokenize(model)
+    key = subject_states(model, [located], [("mlp_post", chosen)]).bare("mlp_post", chosen)
+    key, own = key.double().cpu(), preset(model, "memit").settings
+    c = covariance_of(model, [chosen], None, own.names_weight)
+    leverage = float((key * c.solve(chosen, key, ridge=own.ridge)).sum())
+    rho = leverage / lambda_of(model, settings, lam)
+    return rho / (1 + rho)
 
 
 def two_answers(
