@@ -195,10 +195,9 @@ def write_fraction(
     chosen = layers_of(model, settings)[-1] if layer is None else layer
     located = EditRequest(*EIFFEL, "Rome").tokenize(model)
     key = subject_states(model, [located], [("mlp_post", chosen)]).bare("mlp_post", chosen)
-    key, own = key.double().cpu(), preset(model, "memit").settings
+    own = preset(model, "memit").settings
     c = covariance_of(model, [chosen], None, own.names_weight)
-    leverage = float((key * c.solve(chosen, key, ridge=own.ridge)).sum())
-    rho = leverage / lambda_of(model, settings, lam)
+    rho = float(c.leverage(chosen, key, ridge=own.ridge)) / lambda_of(model, settings, lam)
     return rho / (1 + rho)
 
 

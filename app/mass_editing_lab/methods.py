@@ -100,7 +100,5 @@ def leverage(
     """The leverage of each request's key in a layer, by the statistics that MEMIT would take."""
     located = [request.tokenize(model) for request in requests]
     keys = subject_states(model, located, [("mlp_post", layer)]).bare("mlp_post", layer)
-    keys = keys.double().cpu()
     c = covariance_of(model, [layer], None, made_with.names_weight)
-    found = (keys * c.solve(layer, keys, ridge=made_with.ridge)).sum(-1)
-    return Leverage(tuple(found.tolist()))
+    return Leverage(tuple(c.leverage(layer, keys, ridge=made_with.ridge).tolist()))

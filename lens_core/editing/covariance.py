@@ -99,6 +99,12 @@ class KeyCovariance:
         """
         return torch.cholesky_solve(keys.double().cpu().T, self._factor(layer, ridge)).T
 
+    def leverage(
+        self, layer: int, keys: Float[Tensor, "n d_mlp"], *, ridge: float = 1e-4
+    ) -> Float[Tensor, " n"]:
+        """k^T (C + r I)^-1 k of some keys: how rare they are; see `solve`."""
+        return (keys.double().cpu() * self.solve(layer, keys, ridge=ridge)).sum(dim=-1)
+
     def _factor(self, layer: int, ridge: float) -> Float[Tensor, "d_mlp d_mlp"]:
         # Two threads may both make it, and get the same numbers.
         if (layer, ridge) not in self._factors:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -85,20 +85,9 @@ def subject_states(
         words = (request.subject, request.target_new, request.target_true)
         bare.append(len(rows))
         for row in answer_rows(model, located, contexts.take(n_contexts, words)):
-            rows.append(replace(row.key_only, wanted=(row.subject,)))
+            rows.append(row.key_only)
             fact.append(number)
-    found: dict[Place, list[Tensor]] = {place: [] for place in wanted}
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        batch = Batch.of(rows[start : start + _ROWS_AT_ONCE], model.cfg.device, model.pad_id)
-        _, cache = model.run_with_cache(
-            batch.tokens,
-            names=wanted,
-            stop_at_layer=max(layer for _, layer in wanted) + 1,
-            attention_mask=batch.mask,
-        )
-        for place, parts in found.items():
-            parts.append(cache[place][batch.wanted_row, batch.wanted_column])
-    states = {place: torch.cat(parts) for place, parts in found.items()}
+    states = _at_subjects(model, rows, wanted)
     device = model.cfg.device
     return SubjectStates(
         states, torch.tensor(fact, device=device), torch.tensor(bare, device=device)
@@ -114,17 +103,28 @@ def keys_by_spelling(
     words = (request.subject, request.target_new, request.target_true)
     rows = answer_rows(model, located, contexts.take(n_contexts, words))
     rows = [row.key_only for row in rows + spelling_rows(model, located, rows)]
-    batch = Batch.of(rows, model.cfg.device, model.pad_id)
-    _, cache = model.run_with_cache(
-        batch.tokens,
-        names=[("mlp_post", layer)],
-        stop_at_layer=layer + 1,
-        attention_mask=batch.mask,
-    )
-    each = torch.arange(len(rows), device=batch.subject.device)
-    keys = cache["mlp_post", layer][each, batch.subject].double()
-    last = batch.tokens[each, batch.subject]
+    keys = _at_subjects(model, rows, [("mlp_post", layer)])["mlp_post", layer].double()
+    last = torch.tensor([row.ids[row.subject] for row in rows], device=keys.device)
     return torch.stack([keys[last == token].mean(dim=0) for token in last.unique()])
+
+
+def _at_subjects(
+    model: HookedModel, rows: Sequence[Row], places: Sequence[Place]
+) -> dict[Place, Float[Tensor, "row d"]]:
+    """Activations at each row's last subject token; no layer above the places is run."""
+    found: dict[Place, list[Tensor]] = {place: [] for place in places}
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        batch = Batch.of(rows[start : start + _ROWS_AT_ONCE], model.cfg.device, model.pad_id)
+        _, cache = model.run_with_cache(
+            batch.tokens,
+            names=places,
+            stop_at_layer=max(layer for _, layer in places) + 1,
+            attention_mask=batch.mask,
+        )
+        each = torch.arange(len(batch.tokens), device=batch.subject.device)
+        for place, parts in found.items():
+            parts.append(cache[place][each, batch.subject])
+    return {place: torch.cat(parts) for place, parts in found.items()}
 
 
 def project(

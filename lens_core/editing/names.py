@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _PER_NAME = 3
 _KEPT: WeakKeyDictionary[HookedModel, dict[int, Tensor]] = WeakKeyDictionary()
+# Of each model, C with names, kept as long as C is, so that it is factored once.
+_Named = WeakKeyDictionary[KeyCovariance, dict[tuple[tuple[int, ...], float], KeyCovariance]]
+_NAMED: WeakKeyDictionary[HookedModel, _Named] = WeakKeyDictionary()
 
 
 def with_names(
@@ -49,11 +52,15 @@ def with_names(
             f"Which names {model.cfg.name} knows is not known here: set names_weight to 0, or give "
             "a covariance of texts that hold them."
         )
-    names = _moments(model.base, layers)
-    moments = {n: covariance.moments[n] + weight * names[n] for n in layers}
-    return replace(
-        covariance, moments=moments, source=f"{covariance.source}, and names", _factors={}
-    )
+    of_model = _NAMED.setdefault(model.base, WeakKeyDictionary())
+    kept, key = of_model.setdefault(covariance, {}), (tuple(layers), weight)
+    if key not in kept:
+        names = _moments(model.base, layers)
+        moments = {n: covariance.moments[n] + weight * names[n] for n in layers}
+        kept[key] = replace(
+            covariance, moments=moments, source=f"{covariance.source}, and names", _factors={}
+        )
+    return kept[key]
 
 
 def _moments(model: HookedModel, layers: list[int]) -> dict[int, Float[Tensor, "d_mlp d_mlp"]]:

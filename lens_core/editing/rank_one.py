@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
 
 # Of two spellings whose keys are almost one, as a share of their leverage: no weight gets huge.
 _SOFTNESS = 1e-3
-_NAMED: WeakKeyDictionary[KeyCovariance, dict[tuple[int, float], KeyCovariance]] = (
-    WeakKeyDictionary()
-)
 
 
 def rome(
@@ -123,7 +119,7 @@ def _checked(
     if settings.use_covariance:
         covariance = covariance or default_covariance(model, [layer])
         covariance.check(model, layer)
-        covariance = _with_names(covariance, model, layer, settings.names_weight)
+        covariance = with_names(covariance, model, [layer], settings.names_weight)
     return layer, covariance
 
 
@@ -151,18 +147,6 @@ def _preset(model: HookedModel) -> RomeSettings:
     settings = preset(model, "rome").settings
     assert isinstance(settings, RomeSettings)
     return settings
-
-
-def _with_names(
-    covariance: KeyCovariance, model: HookedModel, layer: int, weight: float
-) -> KeyCovariance:
-    """C with the names' keys, kept as long as C is, so that it is factored once."""
-    if weight == 0:
-        return covariance
-    kept = _NAMED.setdefault(covariance, {})
-    if (layer, weight) not in kept:
-        kept[layer, weight] = with_names(covariance, model, [layer], weight)
-    return kept[layer, weight]
 
 
 def _layer(model: HookedModel, settings: RomeSettings) -> int:

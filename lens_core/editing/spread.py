@@ -223,7 +223,6 @@ class _Writer:
         weight_norm = float(view.W_out[layer].norm())
         before = project(view, layer, keys).cpu()
         self._factors[layer].append((left, residuals))
-        towards = self.method.covariance.solve(layer, keys, ridge=self.method.ridge)
         return _Written(
             layer=layer,
             keys=keys,
@@ -233,7 +232,7 @@ class _Writer:
             written=keys.double() @ left @ residuals,
             delta_norm=left.norm(dim=0) * residuals.norm(dim=-1),
             weight_norm=weight_norm,
-            leverage=(keys.double() * towards).sum(-1),
+            leverage=self.method.covariance.leverage(layer, keys, ridge=self.method.ridge),
         )
 
     def _states(self, located: Sequence[LocatedRequest], places: Any, n_contexts: int) -> Any:
